@@ -1,0 +1,417 @@
+"""Run: what a user holds while training."""
+
+from __future__ import annotations
+
+import contextlib
+import operator
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+from . import files, notices
+from .errors import FileError, FileMissing, InvalidValue, ResumeError, RunClosed, StoreError
+from .files import Pattern, Restored
+from .identity import RunPath
+from .keeper import keeper
+from .origin import Origin
+from .recorded import Recorded
+from .store import lines
+from .store.home import Store
+from .store.record import FileEntry
+from .store.writer import Writer
+from .values import Metrics
+
+_Mark = tuple[int, int, int]
+
+
+class Run:
+    """One run of a training, new or continued; made by `jupyter_resume.init`.
+
+    >>> import jupyter_resume as wandb
+    >>> with wandb.init(project="docs") as run:
+    ...     run.log({"loss": 0.5})
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        writer: Writer,
+        *,
+        resumed: bool,
+        reason: str,
+        origin: Origin,
+        dir: Path,
+        on_close: Callable[[Run], None],
+    ) -> None:
+        point = writer.point
+        self.resumed = resumed
+        self.starting_step = point.next_step
+        self.reason = reason
+        self.origin = origin
+        self.config = Recorded(writer, lines.CONFIG, point.config)
+        self.summary = Recorded(writer, lines.SUMMARY, point.summary)
+        self.recent: deque[dict[str, Any]] = deque(maxlen=4096)
+        self.restored: list[Restored] = []
+        self.not_restored: dict[str, str] = {}
+        self.started = time.time()
+        self._store = store
+        self._writer = writer
+        self._on_close = on_close
+        self._dir = dir
+        self._metrics = Metrics()
+        self._step = point.next_step
+        self._runtime_before = point.runtime
+        self._clock = time.monotonic()
+        self._watched: list[Pattern] = []
+        self._seen: dict[str, _Mark] = {}
+        self._saved: dict[str, _Mark] = {}
+        self._saving = threading.RLock()
+        self._told_late = self._told_forked = False
+        keeper.add(self._tend)
+
+    # What it is
+
+    @property
+    def id(self) -> str:
+        """The run id."""
+        return self._writer.point.run_id
+
+    @property
+    def entity(self) -> str:
+        """The entity: a person or a team."""
+        return self._writer.point.entity
+
+    @property
+    def project(self) -> str:
+        """The project."""
+        return self._writer.point.project
+
+    @property
+    def run_path(self) -> RunPath:
+        """Entity, project and id as one value."""
+        return self._writer.point.path
+
+    @property
+    def path(self) -> str:
+        """``entity/project/run_id``, as `restore` and `Api` take it."""
+        return str(self.run_path)
+
+    @property
+    def url(self) -> str | None:
+        """The run's page; None in the embedded store, which has none."""
+        return None
+
+    @property
+    def dir(self) -> str:
+        """The folder for this run's files; `restore` puts files here."""
+        return str(self._dir)
+
+    @property
+    def step(self) -> int:
+        """The step that the next `log` records; after a resume, the one after the last recorded."""
+        return self._step
+
+    @property
+    def state(self) -> str:
+        """``running``, ``taken over``, or how the run ended: ``finished``, ``failed``, ``interrupted``."""
+        if self._writer.fenced_by is not None:
+            return "taken over"
+        return self._writer.point.state
+
+    @property
+    def name(self) -> str:
+        """The display name; the id if none was given."""
+        return str(self._writer.point.meta.get("name") or self.id)
+
+    @name.setter
+    def name(self, text: str) -> None:
+        self.describe(name=text)
+
+    @property
+    def notes(self) -> str | None:
+        """Notes on the run; assigning replaces them."""
+        notes = self._writer.point.meta.get("notes")
+        return None if notes is None else str(notes)
+
+    @notes.setter
+    def notes(self, text: str | None) -> None:
+        self.describe(notes=text)
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The tags; assigning replaces them."""
+        return tuple(self._writer.point.meta.get("tags") or ())
+
+    @tags.setter
+    def tags(self, tags: Sequence[str]) -> None:
+        self.describe(tags=list(tags))
+
+    @property
+    def group(self) -> str | None:
+        """The group of runs that this one belongs to."""
+        return self._writer.point.meta.get("group")
+
+    @property
+    def job_type(self) -> str | None:
+        """What kind of job the run is, such as ``train``."""
+        return self._writer.point.meta.get("job_type")
+
+    @property
+    def files(self) -> dict[str, FileEntry]:
+        """The saved files, by name."""
+        with self._writer.lock:
+            return dict(self._writer.point.files)
+
+    @property
+    def runtime(self) -> float:
+        """Seconds that the run has run, over all its sessions."""
+        return self._runtime_before + time.monotonic() - self._clock
+
+    @property
+    def closed(self) -> bool:
+        """Whether this handle can write no more."""
+        return self._writer.closed
+
+    @property
+    def forked(self) -> bool:
+        """Whether this process is a fork of the one that writes the run."""
+        return self._writer.forked
+
+    @property
+    def in_memory(self) -> int:
+        """Lines that wait in memory because the disk takes none; 0 as a rule."""
+        return self._writer.in_memory
+
+    # What it does
+
+    def log(self, data: dict[str, Any], step: int | None = None, commit: bool | None = None) -> None:
+        """Record metrics; when this returns, they survive ``kill -9``.
+
+        ``data`` maps names to scalars (Python, NumPy, PyTorch, JAX); a nested dict becomes ``outer.inner``.
+        Without ``step`` the row is the current step's and the step moves on, unless ``commit=False``. With
+        ``step`` the run moves to that step and stays, unless ``commit=True``. Several calls at one step are one
+        row, the last value of a name winning. A ``step`` below the current one is kept out of order, and told once.
+
+        Raises InvalidValue, which names the key, for what is no scalar (the rest of the call is recorded), and
+        RunClosed after `finish`.
+        """
+        row, finite, complaints = self._metrics.read(data)
+        writer = self._writer
+        with writer.lock:
+            if writer.closed or writer.forked:
+                self._refuse_log()
+                return
+            if row or not complaints:
+                at = self._step
+                if step is None:
+                    row["_step"] = at
+                    if commit is not False:
+                        self._step = at + 1
+                else:
+                    row["_step"] = target = _step_number(step)
+                    if target >= at:
+                        self._step = target + 1 if commit else target
+                row["_timestamp"] = time.time()
+                row["_runtime"] = self._runtime_before + time.monotonic() - self._clock
+                if row["_step"] >= at:
+                    writer.row(row, finite)
+                    self.recent.append(row)
+                else:
+                    self._log_late(row)
+        if complaints:
+            recorded = " (the other values of the call were recorded)" if row else ""
+            raise InvalidValue(f"{'; '.join(complaints[:3])}{recorded}.", key=complaints[0])
+
+    def _log_late(self, row: dict[str, Any]) -> None:
+        self._writer.late_row(row)
+        if not self._told_late:
+            self._told_late = True
+            notices.tell(
+                f"step {row['_step']} is below the current step {self._step} of run {self.path}: such rows are kept, "
+                f"marked out of order, and are no part of the history; log from step {self._step} on (rewind, which "
+                "moves a run back to an earlier step, comes with a later version)."
+            )
+
+    def _refuse_log(self) -> None:
+        if not self._writer.forked:
+            raise RunClosed(f"Run {self.path} is finished: init(id={self.id!r}, resume='allow') continues it.")
+        if not self._told_forked:
+            self._told_forked = True
+            notices.tell(
+                f"this process is a fork of the one that writes run {self.path}: what it logs is not recorded."
+            )
+
+    def save(
+        self,
+        pattern: str | os.PathLike[str],
+        base_path: str | os.PathLike[str] | None = None,
+        policy: str = "live",
+        *,
+        metadata: dict[str, Any] | None = None,
+    ) -> list[str]:
+        """Keep the content of files in the run; their names in it.
+
+        ``pattern`` is a path or a glob. Names are relative to ``base_path`` (default: the working directory, or
+        the folder of an absolute pattern). ``policy``: ``"now"`` saves once; ``"live"`` saves now and again
+        whenever a file changes; ``"end"`` saves when the run ends. ``metadata`` is recorded with the files.
+
+        Raises FileMissing if nothing matches and policy is ``"now"``, FileUnstable for a file that keeps
+        changing, UnsafeName for one outside the base path.
+        """
+        if self.closed:
+            raise RunClosed(f"Run {self.path} is finished: init(id={self.id!r}, resume='allow') continues it.")
+        asked = Pattern.of(pattern, base_path, policy)
+        found = asked.matches()
+        if not found and policy == "now":
+            raise FileMissing(f"Nothing matches {os.fspath(pattern)!r} in {Path.cwd()}: check the path.")
+        if policy != "end":
+            for name, path in found.items():
+                self._save(name, path, metadata)
+        if policy != "now" and asked not in self._watched:
+            self._watched.append(asked)
+        return list(found)
+
+    def _save(self, name: str, path: Path, metadata: dict[str, Any] | None = None) -> None:
+        if self._writer.forked:
+            return
+        with self._saving:
+            name = files.safe_name(name)
+            mark = _mark(path)
+            blobs = self._store.blobs(self.run_path)
+            try:
+                digest, size = blobs.put(path)
+            except FileError:
+                raise
+            except OSError as error:
+                raise StoreError(
+                    f"{path} could not be saved in {blobs.folder} ({error.strerror}): free some space there; what was "
+                    "saved before is as it was."
+                ) from error
+            entry = FileEntry(name, size, digest, time.time(), self._writer.point.last_step, metadata or {})
+            superseded = self._writer.file(entry)
+            if superseded is not None:
+                with contextlib.suppress(OSError):
+                    blobs.path(superseded).unlink()
+            self._saved[name] = mark
+
+    def restore(
+        self,
+        name: str,
+        run_path: str | None = None,
+        replace: bool = False,
+        root: str | os.PathLike[str] | None = None,
+        *,
+        mode: str = "rb",
+    ) -> IO[Any]:
+        """A file of this run, or of ``run_path``, in place and verified, opened; see `jupyter_resume.restore`."""
+        return self.bring_back(name, run_path, replace, root).open(mode)
+
+    def bring_back(
+        self,
+        name: str,
+        run_path: str | None = None,
+        replace: bool = False,
+        root: str | os.PathLike[str] | None = None,
+    ) -> Restored:
+        """As `restore`, but returns what was restored instead of an open file."""
+        source = self.run_path if run_path is None else RunPath.parse(run_path, self.entity, self.project)
+        into = self._dir if root is None else Path(root)
+        try:
+            if source == self.run_path:
+                restored = files.restore(self._store, source, self.files, name, into, replace)
+            else:
+                restored = files.restore_from(self._store, source, name, into, replace)
+        except ResumeError as error:
+            self.not_restored[str(name)] = str(error)
+            raise
+        self.not_restored.pop(restored.file, None)
+        self.restored.append(restored)
+        return restored
+
+    def finish(self, exit_code: int | None = None) -> None:
+        """End the run: ``finished``, or ``failed`` with an exit code other than 0. Files to save are saved first."""
+        self.close("failed" if exit_code else "finished", exit_code or 0)
+
+    def close(self, state: str, exit_code: int | None = None) -> None:
+        """End this session of the run in the given state; one that is not ``finished`` can be found and resumed."""
+        if self.closed or self._writer.forked:
+            return
+        keeper.remove(self._tend)
+        if self._writer.fenced_by is None:
+            self._save_watched(settled=False)
+        self._writer.close(state, exit_code)
+        self._on_close(self)
+
+    def _save_watched(self, settled: bool) -> None:
+        """Save watched files that changed; while running only ``live`` ones that have come to rest."""
+        for asked in self._watched:
+            if settled and asked.policy != "live":
+                continue
+            try:
+                for name, path in asked.matches().items():
+                    mark = _mark(path)
+                    if mark != self._saved.get(name) and (not settled or mark == self._seen.get(name)):
+                        self._save(name, path)
+                    self._seen[name] = mark
+            except FileNotFoundError:
+                continue
+            except (ResumeError, OSError) as error:
+                if settled:
+                    self._watched.remove(asked)
+                notices.tell(f"{asked.glob} is not saved: {error}")
+
+    def _tend(self) -> None:
+        self._writer.tend()
+        if self._writer.fenced_by is None and not self.closed:
+            self._save_watched(settled=True)
+
+    def describe(self, **values: Any) -> None:
+        """Set name, notes, tags, group or job_type."""
+        if self.closed:
+            raise RunClosed(f"Run {self.path} is finished: init(id={self.id!r}, resume='allow') continues it.")
+        self._writer.put(lines.META, values)
+
+    def history_tail(self) -> list[dict[str, Any]]:
+        """The last rows of the record, also of earlier sessions."""
+        return self._writer.record.recent()
+
+    def catalogue(self) -> None:
+        """Bring the run's entry in the catalog up to date."""
+        try:
+            self._store.catalog.put(self._writer.point)
+        except StoreError as error:
+            notices.tell(f"{error} Runs are found by their records meanwhile, which takes longer.")
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None and issubclass(kind, KeyboardInterrupt):
+            self.close("interrupted")
+        else:
+            self.finish(0 if kind is None else 1)
+
+    def __repr__(self) -> str:
+        return f"<Run {self.path} {self.state}, {'resumed, ' if self.resumed else ''}step {self.step}>"
+
+
+def _step_number(step: object) -> int:
+    try:
+        number = operator.index(step)  # type: ignore[arg-type]
+    except TypeError:
+        number = -1
+    if isinstance(step, bool) or not 0 <= number < 1 << 63:
+        raise InvalidValue(f"step={step!r:.60} is no step: pass an integer from 0 up.", key="step")
+    return number
+
+
+def _mark(path: Path) -> _Mark:
+    stat = path.stat()
+    return stat.st_size, stat.st_mtime_ns, stat.st_ino

@@ -1,0 +1,179 @@
+"""A run's files: which ones a pattern means, and how one comes back.
+
+Source: the document on ``restore``. A name is a path below some root, written with ``/`` on every system.
+"""
+
+from __future__ import annotations
+
+import difflib
+import glob
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import IO, Any
+
+from . import transfer
+from .errors import FileDamaged, FileMissing, InvalidInput, LocalFileDiffers, RunMissing, UnsafeName
+from .identity import RunPath
+from .store.home import Store
+from .store.record import FileEntry
+
+POLICIES = ("live", "now", "end")
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """What a `save` asked for: a glob, the folder that names are relative to, and when to save."""
+
+    glob: str
+    base: Path
+    policy: str
+
+    @classmethod
+    def of(cls, pattern: str | os.PathLike[str], base_path: str | os.PathLike[str] | None, policy: str) -> Pattern:
+        """Read the arguments of ``save``. Without a base path an absolute pattern's own folder is the base."""
+        text = os.fspath(pattern)
+        if not isinstance(text, str) or not text.strip() or "\0" in text:
+            raise UnsafeName(f"{text!r} is no file name or pattern: give a path like 'model.h5' or 'checkpoints/*.h5'.")
+        if policy not in POLICIES:
+            raise InvalidInput(f"policy={policy!r} is no save policy: use 'live', 'now' or 'end'.")
+        if base_path is not None:
+            base = Path(base_path).absolute()
+        elif Path(text).is_absolute():
+            base = Path(_fixed_part(text))
+        else:
+            base = Path.cwd()
+        return cls(str(Path.cwd() / text), Path(os.path.normpath(base)), policy)
+
+    @property
+    def literal(self) -> bool:
+        """Whether it names one file."""
+        return not glob.has_magic(self.glob)
+
+    def matches(self) -> dict[str, Path]:
+        """The files there are now, by the names they have in the run. Raises UnsafeName outside the base."""
+        found: dict[str, Path] = {}
+        for text in sorted(glob.glob(self.glob, recursive=True)):
+            path = Path(os.path.normpath(text))
+            if path.is_file():
+                if not path.is_relative_to(self.base):
+                    raise UnsafeName(f"{text} is not inside {self.base}: pass base_path= of a folder that holds it.")
+                found[path.relative_to(self.base).as_posix()] = path
+            elif self.literal:
+                raise UnsafeName(f"{text} is a folder: save its files with '{text}/*'.")
+        return found
+
+
+def _fixed_part(pattern: str) -> str:
+    """The folder before the first wildcard."""
+    parts = Path(pattern).parts
+    fixed = next((n for n, part in enumerate(parts) if glob.has_magic(part)), len(parts) - 1)
+    return str(Path(*parts[:fixed]))
+
+
+def safe_name(name: object) -> str:
+    """A file's name in a run, normalised; UnsafeName for one that is absolute or leaves its root."""
+    if isinstance(name, os.PathLike):
+        name = os.fspath(name)
+    if not isinstance(name, str) or not name or len(name) > 4096 or re.search(r"[\x00-\x1f]", name):
+        raise UnsafeName(f"{str(name)[:80]!r} is no file name: give the name of a file of the run, like 'model.h5'.")
+    posix, windows = PurePosixPath(name), PureWindowsPath(name)
+    parts = windows.parts if os.name == "nt" else posix.parts
+    if posix.is_absolute() or windows.drive or windows.root or ".." in parts or ".." in windows.parts:
+        raise UnsafeName(f"{name!r} leaves its folder: give a name below it, without '..' and not absolute.")
+    clean = "/".join(part for part in parts if part != ".")
+    if not clean:
+        raise UnsafeName(f"{name!r} is no file name: give the name of a file of the run, like 'model.h5'.")
+    return clean
+
+
+@dataclass(frozen=True, repr=False)
+class Restored:
+    """A file that is in place and is exactly what the run recorded.
+
+    ``file`` is its name in the run, ``size`` in bytes; ``copied`` is False if it was in place already.
+    """
+
+    run: RunPath
+    file: str
+    path: Path
+    size: int
+    digest: str
+    copied: bool
+
+    @property
+    def name(self) -> str:
+        """The path as a string, as of an open file."""
+        return str(self.path)
+
+    def open(self, mode: str = "rb") -> IO[Any]:
+        """The file, opened for reading; its ``.name`` is the path."""
+        if mode not in ("r", "rt", "rb"):
+            raise InvalidInput(f"mode={mode!r} is not for reading: use 'rb' (checkpoints) or 'r' (text).")
+        return open(self.path, mode)
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    def __repr__(self) -> str:
+        how = "restored and verified" if self.copied else "in place already, verified"
+        return f"{self.file} ({self.size:,} bytes) of run {self.run}: {how}, {self.path}"
+
+
+def restore(store: Store, run: RunPath, known: dict[str, FileEntry], name: str, root: Path, replace: bool) -> Restored:
+    """Bring the run's file ``name`` to ``root/name``, verified; see ``jupyter_resume.restore``."""
+    name = safe_name(name)
+    entry = known.get(name)
+    if entry is None:
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or sorted(known)[:5]
+        hint = f"did you mean {', '.join(map(repr, near))}?" if near else "the run has no saved files."
+        raise FileMissing(f"Run {run} has no file {name!r}: {hint}", name=name, near=near)
+    target = _target(root, name)
+    if os.path.lexists(target):
+        if target.is_dir() and not target.is_symlink():
+            raise LocalFileDiffers(f"{target} is a folder: pass root= of another place for the file.", path=target)
+        if target.is_file() and target.stat().st_size == entry.size and transfer.digest_of(target) == entry.digest:
+            return Restored(run, name, target, entry.size, entry.digest, copied=False)
+        if not replace:
+            raise LocalFileDiffers(
+                f"{target} is there already and is not the file of run {run}: pass replace=True to replace it, or "
+                "root= of another folder.",
+                path=target,
+            )
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise LocalFileDiffers(f"{error.filename} is a file where a folder is needed: pass another root=.") from None
+    try:
+        store.blobs(run).copy_out(entry.digest, target)
+    except FileNotFoundError as error:
+        raise FileDamaged(
+            f"The content of {name!r} is missing from the store ({store.blobs(run).folder}): save it again.", name=name
+        ) from error
+    return Restored(run, name, target, entry.size, entry.digest, copied=True)
+
+
+def restore_from(store: Store, run: RunPath, name: str, root: Path, replace: bool) -> Restored:
+    """As `restore`, for a run that some other process may be writing. RunMissing if there is no such run."""
+    for attempt in (1, 2):
+        tail = store.record(run).tail()
+        if tail is None:
+            raise RunMissing(f"There is no run {run} in the store {store.home}: list them with 'jupyter resume runs'.")
+        try:
+            return restore(store, run, tail.point.files, name, root, replace)
+        except FileDamaged:  # its writer may have saved a newer content while this one was being copied
+            if attempt == 2:
+                raise
+    raise AssertionError
+
+
+def _target(root: Path, name: str) -> Path:
+    """``root/name``, refused if a link on the way leads out of the root."""
+    inside = Path(os.path.realpath(root))
+    target = inside / name
+    if not Path(os.path.realpath(target.parent)).is_relative_to(inside) or (
+        target.is_symlink() and not Path(os.path.realpath(target)).is_relative_to(inside)
+    ):
+        raise UnsafeName(f"{name!r} leads out of {root} by a link: remove the link or pass another root=.")
+    return Path(os.path.realpath(target.parent)) / target.name

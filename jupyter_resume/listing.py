@@ -1,0 +1,56 @@
+"""The store's runs and a run's files, as tables; what the magics and the command line both show."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from .errors import RunMissing
+from .identity import RunPath
+from .origin import NotebookRef
+from .render import Table, age, clock, size_of
+from .store.catalog import CatalogEntry
+from .store.home import Store
+from .store.record import FileEntry, Tail
+
+
+def find(store: Store, path: RunPath) -> tuple[Store, Tail]:
+    """A run's record as it stands. RunMissing if there is none."""
+    tail = store.record(path).tail()
+    if tail is None:
+        raise RunMissing(f"There is no run {path} in the store {store.home}: list them with 'jupyter resume runs'.")
+    return store, tail
+
+
+def current(store: Store, entry: CatalogEntry) -> CatalogEntry:
+    """An entry as its run stands now: what says ``running`` is looked up in the record."""
+    if entry.state != "running":
+        return entry
+    record = store.record(entry.path)
+    tail = record.tail()
+    if tail is None:
+        return replace(entry, state="lost")
+    now = CatalogEntry.of(tail.point)
+    return replace(now, state=record.state(tail))
+
+
+def runs(store: Store, entity: str | None = None, project: str | None = None) -> Table:
+    """The runs of the store, newest first."""
+    rows = []
+    for entry in store.catalog.runs(entity, project):
+        now = current(store, entry)
+        whence = now.origin
+        where = (
+            "" if whence is None else f"{'notebook' if isinstance(whence, NotebookRef) else 'program'} {whence.path}"
+        )
+        rows.append((str(now.path), now.name, now.state, str(now.last_step), age(now.updated), where))
+    return Table(("run", "name", "state", "last step", "last seen", "from"), tuple(rows), f"no runs in {store.home}")
+
+
+def files(known: Mapping[str, FileEntry]) -> Table:
+    """The files of a run."""
+    rows = tuple(
+        (entry.name, size_of(entry.size), str(entry.step), clock(entry.saved_at), entry.digest[:16])
+        for entry in known.values()
+    )
+    return Table(("file", "size", "saved after step", "saved at", "blake3"), rows, "no saved files")

@@ -1,0 +1,1 @@
+"""Inside IPython: which notebook this is, the magics, and the live view."""

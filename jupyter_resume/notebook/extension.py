@@ -1,0 +1,41 @@
+"""``%load_ext jupyter_resume``: what is put into a shell, and taken out of it again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from IPython.core.interactiveshell import InteractiveShell
+
+from .._run import Run
+from . import completion, live, session
+from .magics import ResumeMagics
+
+
+def load(shell: InteractiveShell) -> None:
+    """Add the magics, TAB completion, and the live view of runs."""
+    session.install()
+    shell.register_magics(ResumeMagics)
+    if shell.Completer is not None and completion.complete not in shell.Completer.custom_matchers:
+        shell.Completer.custom_matchers.append(completion.complete)
+    shell.events.register("post_run_cell", _after_cell)
+    if shell.display_formatter is not None:
+        shell.display_formatter.ipython_display_formatter.for_type(Run, lambda run: live.show(shell, run))
+
+
+def unload(shell: InteractiveShell) -> None:
+    """Take all of it out; open runs stay open."""
+    live.end_all()
+    for name in [name for name in shell.magics_manager.magics["line"] if name.startswith("wb_")]:
+        del shell.magics_manager.magics["line"][name]
+    shell.magics_manager.registry.pop("ResumeMagics", None)
+    shell.configurables[:] = [one for one in shell.configurables if not isinstance(one, ResumeMagics)]
+    if shell.Completer is not None and completion.complete in shell.Completer.custom_matchers:
+        shell.Completer.custom_matchers.remove(completion.complete)
+    if _after_cell in shell.events.callbacks["post_run_cell"]:
+        shell.events.unregister("post_run_cell", _after_cell)
+    if shell.display_formatter is not None:
+        shell.display_formatter.ipython_display_formatter.pop(Run, None)
+
+
+def _after_cell(result: Any) -> None:
+    live.flush_all()

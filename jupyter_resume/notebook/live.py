@@ -1,0 +1,99 @@
+"""The live view of a run in a cell: one display, kept up to date at most five times a second.
+
+A thread looks whether the run moved on, so that `log` pays nothing for being watched; every update is the whole
+view, so that a lost one does no harm.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from .. import render, view
+from .._run import Run
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+PERIOD = 0.2  # seconds
+
+_views: weakref.WeakKeyDictionary[Run, LiveView] = weakref.WeakKeyDictionary()
+
+
+class LiveView:
+    """One run shown in one cell. It ends with the run, or when the run is shown in another cell."""
+
+    def __init__(self, shell: InteractiveShell, run: Run, course: view.Course) -> None:
+        self.run = run
+        self.course = course
+        self.shown_in = shell.execution_count
+        self._shell = shell
+        self._display_id = secrets.token_hex(8)
+        self._stamp: tuple[Any, ...] = ()
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+
+    def show(self) -> None:
+        """Display it, and keep it up to date from now on - in a kernel; a terminal has no display to update."""
+        self._publish(update=False)
+        if getattr(self._shell, "kernel", None) is not None:
+            threading.Thread(target=self._follow, name="jupyter-resume-view", daemon=True).start()
+
+    def flush(self) -> None:
+        """Show the last state now, if it is not shown yet."""
+        if not self._ended.is_set() and self._moved():
+            self._publish(update=True)
+
+    def end(self) -> None:
+        """Stop following the run; what is displayed stays."""
+        self._ended.set()
+
+    def _follow(self) -> None:
+        while not self._ended.wait(PERIOD):
+            closed = self.run.closed
+            self.flush()
+            if closed:
+                self.end()
+
+    def _moved(self) -> bool:
+        run = self.run
+        files = tuple(entry.digest for entry in run.files.values())
+        stamp = (run.step, run.state, files, len(run.restored), len(run.not_restored), run.in_memory)
+        if stamp == self._stamp and not run.recent:
+            return False
+        self._stamp = stamp
+        return True
+
+    def _publish(self, update: bool) -> None:
+        with self._lock:
+            data = render.bundle(view.of_run(self.run, self.course))
+            self._shell.display_pub.publish(data, transient={"display_id": self._display_id}, update=update)
+
+
+def show(shell: InteractiveShell, run: Run) -> None:
+    """Show a run in the cell that is executed now, once."""
+    before = _views.get(run)
+    if before is not None:
+        if before.shown_in == shell.execution_count:
+            return
+        before.end()
+        course = before.course
+    else:
+        course = view.Course(run.history_tail() if run.resumed else ())
+    _views[run] = fresh = LiveView(shell, run, course)
+    fresh.show()
+
+
+def flush_all() -> None:
+    """After a cell, and when a run ends: every live view as it stands."""
+    for live in list(_views.values()):
+        live.flush()
+
+
+def end_all() -> None:
+    """When the extension is unloaded."""
+    for live in list(_views.values()):
+        live.end()
+    _views.clear()

@@ -1,0 +1,206 @@
+"""The ``%wb_*`` magics: each reads its line, calls the core, and returns a value that displays itself."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import shlex
+from collections.abc import Sequence
+from typing import Any
+
+from IPython.core.error import UsageError
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.core.magic import Magics, line_magic, magics_class
+from IPython.core.magic_arguments import argument, magic_arguments
+
+from .. import _init, listing, settings, view
+from .._run import Run
+from ..errors import InvalidInput, NoRun
+from ..files import POLICIES, Restored
+from ..identity import RunPath
+from ..render import Message, Table
+from ..store.home import Store
+from . import live, session
+
+
+@magics_class
+class ResumeMagics(Magics, settings.Configured):
+    """Runs that continue when their notebook does. ``%config ResumeMagics`` sets defaults."""
+
+    shell: InteractiveShell
+
+    @magic_arguments()
+    @argument("--project", help="the project (WANDB_PROJECT)")
+    @argument("--entity", help="the entity, a person or team (WANDB_ENTITY)")
+    @argument("--id", help="the run id, at most 64 characters (WANDB_RUN_ID)")
+    @argument("--resume", help="allow, must, never or auto; or a run id (WANDB_RESUME)")
+    @argument("--name", help="a display name")
+    @argument("--notes", help="notes; they replace the run's")
+    @argument("--tags", nargs="+", help="tags; they replace the run's")
+    @argument("--group", help="the group of runs that this one belongs to")
+    @argument("--job-type", help="what kind of job it is, such as train")
+    @argument("--config", nargs="+", help="name=value ..., or the name of a dict in the notebook")
+    @argument("--dir", help="the folder for the run's files")
+    @argument("--mode", help="local, or offline for a run that is synced later")
+    @argument("--notebook", help="this notebook's path, where nothing else tells it")
+    @argument("--takeover", action="store_true", help="write the run even if another process does")
+    @line_magic
+    def wb_init(self, line: str) -> Run:
+        """Begin a run, or continue one, and show it live.
+
+        In a notebook ``%wb_init --resume allow`` continues what this notebook did not finish. Returns the run.
+        """
+        asked = _parse(self.wb_init, line)
+        arguments = {name: getattr(asked, name) for name in _INIT_ARGUMENTS}
+        configured = {name: getattr(self, name) for name in ("project", "entity", "resume", "mode", "dir")}
+        run, _ = _init.start(
+            settings.resolve(arguments, configured=configured),
+            config=self._config(asked.config),
+            takeover=asked.takeover,
+            whence=session.find_in(self.shell, asked.notebook),
+        )
+        if self.display:
+            live.show(self.shell, run)
+        return run
+
+    @magic_arguments()
+    @argument("values", nargs="+", help="name=value ...")
+    @argument("--step", type=int, help="the step of the row")
+    @line_magic
+    def wb_log(self, line: str) -> Message:
+        """Record metrics in the active run: ``%wb_log loss={loss} acc=0.9``."""
+        asked = _parse(self.wb_log, line)
+        run = _active("%wb_log")
+        run.log(_pairs(asked.values), step=asked.step)
+        return Message(f"logged {len(asked.values)} values; the next step is {run.step}")
+
+    @magic_arguments()
+    @argument("pattern", help="a path, or a glob such as checkpoints/*.h5")
+    @argument("--base-path", help="the folder that the names in the run are relative to")
+    @argument("--policy", choices=POLICIES, default="live", help="live: now and whenever it changes; now; end")
+    @line_magic
+    def wb_save(self, line: str) -> Message:
+        """Keep files in the active run."""
+        asked = _parse(self.wb_save, line)
+        saved = _active("%wb_save").save(asked.pattern, asked.base_path, asked.policy)
+        if asked.policy == "end":
+            return Message(f"{asked.pattern} is saved when the run ends")
+        return Message(
+            f"saved {', '.join(saved)}" if saved else f"nothing matches {asked.pattern} yet; it is watched for"
+        )
+
+    @magic_arguments()
+    @argument("name", help="the file's name in the run, see %%wb_files")
+    @argument("run_path", nargs="?", help="entity/project/run_id, project/run_id or run_id; default: the active run")
+    @argument("--replace", action="store_true", help="replace another file of that name")
+    @argument("--root", help="the folder to put it in; default: the run's")
+    @line_magic
+    def wb_restore(self, line: str) -> Restored:
+        """Bring a run's file back, verified. ``.name`` of the result is its path."""
+        asked = _parse(self.wb_restore, line)
+        return _init.bring_back(asked.name, asked.run_path, asked.replace, asked.root)
+
+    @magic_arguments()
+    @argument("run_path", nargs="?", help="entity/project/run_id, project/run_id or run_id; default: the active run")
+    @line_magic
+    def wb_status(self, line: str) -> view.RunView | Message:
+        """How a run stands: state, step, last metrics, files."""
+        asked = _parse(self.wb_status, line)
+        run = _init.active()
+        if asked.run_path is None:
+            if run is None:
+                return Message("no active run: %wb_init --resume allow begins or continues one")
+            return view.of_run(run, view.Course(run.history_tail()))
+        return view.of_record(*listing.find(Store(), self._path(asked.run_path)))
+
+    @magic_arguments()
+    @argument("run_path", nargs="?", help="entity/project/run_id, project/run_id or run_id; default: the active run")
+    @line_magic
+    def wb_files(self, line: str) -> Table:
+        """The files that a run has saved."""
+        asked = _parse(self.wb_files, line)
+        if asked.run_path is None:
+            return listing.files(_active("%wb_files").files)
+        return listing.files(listing.find(Store(), self._path(asked.run_path))[1].point.files)
+
+    @magic_arguments()
+    @argument("--project", help="only this project's; default: every project's")
+    @argument("--entity", help="only this entity's")
+    @line_magic
+    def wb_runs(self, line: str) -> Table:
+        """The runs of this machine's store, newest first."""
+        asked = _parse(self.wb_runs, line)
+        return listing.runs(Store(), asked.entity, asked.project)
+
+    @magic_arguments()
+    @argument("--exit-code", type=int, help="0 finishes the run, anything else fails it")
+    @line_magic
+    def wb_finish(self, line: str) -> Message:
+        """End the active run; without this a notebook's run stays unfinished, to be resumed."""
+        asked = _parse(self.wb_finish, line)
+        run = _active("%wb_finish")
+        run.finish(asked.exit_code)
+        live.flush_all()
+        return Message(f"run {run.path} is {run.state} at step {run.step}")
+
+    def _config(self, words: Sequence[str] | None) -> dict[str, Any] | None:
+        """``lr=0.1 bs=32``, or the name of a dict in the notebook."""
+        if words and len(words) == 1 and "=" not in words[0]:
+            try:
+                config: dict[str, Any] = self.shell.user_ns[words[0]]
+            except KeyError:
+                raise InvalidInput(f"--config {words[0]}: there is no such variable; write name=value.") from None
+            return config
+        return None if words is None else _pairs(words)
+
+    def _path(self, text: str) -> RunPath:
+        run = _init.active()
+        if run is not None:
+            return RunPath.parse(text, run.entity, run.project)
+        defaults = settings.resolve({}, configured={"project": self.project, "entity": self.entity})
+        return RunPath.parse(text, defaults.entity, defaults.project)
+
+
+_INIT_ARGUMENTS = ("project", "entity", "id", "resume", "name", "notes", "tags", "group", "job_type", "dir", "mode")
+
+
+def _active(what: str) -> Run:
+    run = _init.active()
+    if run is None:
+        raise NoRun(f"{what} needs an active run: %wb_init first.")
+    return run
+
+
+def _parse(magic: Any, line: str) -> argparse.Namespace:
+    asked: argparse.Namespace = magic.parser.parse_args(words(line))
+    return asked
+
+
+def words(line: str) -> list[str]:
+    """The words of a magic's line: quotes group and are dropped, a backslash is a backslash."""
+    lexer = shlex.shlex(line, posix=True, punctuation_chars=False)
+    lexer.whitespace_split, lexer.escape, lexer.commenters = True, "", ""
+    try:
+        return list(lexer)
+    except ValueError:
+        raise UsageError(f"a quote is not closed in {line!r}") from None
+
+
+def _pairs(given: Sequence[str]) -> dict[str, Any]:
+    """``name=value`` words as a dict; a value is a Python literal, else a string."""
+    pairs: dict[str, Any] = {}
+    for word in given:
+        name, sign, value = word.partition("=")
+        if not sign or not name:
+            raise InvalidInput(f"{word!r} is not name=value: write it without spaces, or put quotes around it.")
+        pairs[name] = _literal(value)
+    return pairs
+
+
+def _literal(text: str) -> Any:
+    if text.lower() in ("nan", "inf", "-inf", "+inf"):
+        return float(text)
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return {"true": True, "false": False, "null": None}.get(text, text)

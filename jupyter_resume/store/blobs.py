@@ -1,0 +1,87 @@
+"""The content of a run's files, one blob a digest: put in whole or not at all, verified when it comes out."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import time
+from collections.abc import Collection
+from pathlib import Path
+
+from .. import transfer
+from ..errors import FileDamaged, FileUnstable
+
+_TRIES = 5
+
+
+class Blobs:
+    """Blobs in ``folder``, named by their digest."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, digest: str) -> Path:
+        """Where the blob of this digest lies, if it is there."""
+        return self.folder / digest
+
+    def put(self, source: Path) -> tuple[str, int]:
+        """Take in a file's content, on the disk when this returns; its digest and its size in bytes.
+
+        A file that changes meanwhile is copied again; FileUnstable if it does not come to rest.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for attempt in range(_TRIES):
+            fresh = beside(self.folder / "incoming")
+            try:
+                with source.open("rb", buffering=0) as file:
+                    before = _mark(os.fstat(file.fileno()))
+                    digest = transfer.copy(file, fresh, sync=True)
+                    still = before == _mark(os.fstat(file.fileno())) and before == _mark(source.stat())
+                size = fresh.stat().st_size
+                if still and size == before[0]:
+                    fresh.replace(self.path(digest))
+                    return digest, size
+            finally:
+                fresh.unlink(missing_ok=True)
+            time.sleep(0.02 * 2**attempt)  # nothing tells when another process stops writing
+        raise FileUnstable(
+            f"{source} kept changing while it was being saved: save it when it is complete, or write it under "
+            "another name and rename it when it is.",
+            path=source,
+        )
+
+    def copy_out(self, digest: str, target: Path) -> None:
+        """Put a verified copy at ``target``, which is replaced in one move; on failure it is untouched."""
+        fresh = beside(target)
+        try:
+            with self.path(digest).open("rb", buffering=0) as blob:
+                found = transfer.copy(blob, fresh)
+            if found != digest:
+                raise FileDamaged(
+                    f"The stored content of {target.name} is damaged (digest {found[:12]}..., recorded "
+                    f"{digest[:12]}...): nothing was restored and {target} is as it was; save the file again or "
+                    "restore another one.",
+                    digest=digest,
+                    found=found,
+                )
+            fresh.replace(target)
+        finally:
+            fresh.unlink(missing_ok=True)
+
+    def keep(self, digests: Collection[str]) -> None:
+        """Delete every blob but these."""
+        for blob in self.folder.iterdir() if self.folder.is_dir() else ():
+            if blob.name not in digests and not blob.name.startswith("."):
+                with contextlib.suppress(OSError):
+                    blob.unlink()
+
+
+def beside(target: Path) -> Path:
+    """A new temporary name in the folder of ``target``."""
+    return target.with_name(f".{target.name[:64]}-{os.getpid()}-{secrets.token_hex(4)}")
+
+
+def _mark(stat: os.stat_result) -> tuple[int, int, int, int]:
+    """What changes when a file's content does."""
+    return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino

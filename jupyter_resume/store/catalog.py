@@ -1,0 +1,188 @@
+"""The index of this machine's runs: state, last step, and the notebook or program that each belongs to.
+
+A SQLite file that any number of processes use at once. It holds nothing that the records do not, so it can be
+lost: a corrupt one is set aside and made anew from the records.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from ..errors import StoreError
+from ..identity import RunPath
+from ..notices import tell
+from ..origin import NotebookRef, Origin, load, same
+from .record import ResumePoint
+
+T = TypeVar("T")
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS runs (
+    entity TEXT, project TEXT, run_id TEXT, name TEXT, state TEXT, last_step INTEGER, rows INTEGER,
+    created REAL, updated REAL, origin_path TEXT, kernel_id TEXT, origin TEXT,
+    PRIMARY KEY (entity, project, run_id)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS by_age ON runs (created);
+CREATE INDEX IF NOT EXISTS by_origin ON runs (origin_path);
+CREATE INDEX IF NOT EXISTS by_kernel ON runs (kernel_id);
+"""
+_COLUMNS = "entity, project, run_id, name, state, last_step, rows, created, updated, origin"
+
+
+@dataclass(frozen=True)
+class CatalogEntry:
+    """One run in the index; times are Unix seconds, ``state`` is as the run's writer last said it."""
+
+    path: RunPath
+    name: str
+    state: str
+    last_step: int
+    rows: int
+    created: float
+    updated: float
+    origin: Origin | None
+
+    @classmethod
+    def of(cls, point: ResumePoint) -> CatalogEntry:
+        """The entry for a run that stands at ``point``."""
+        name = str(point.meta.get("name") or "")
+        return cls(
+            point.path, name, point.state, point.last_step, point.rows, point.created, point.updated, load(point.origin)
+        )
+
+
+class Catalog:
+    """The catalog in one file; ``records`` gives every run's resume point when it has to be made anew."""
+
+    def __init__(self, file: Path, records: Iterable[ResumePoint]) -> None:
+        self.file = file
+        self._records = records
+
+    def put(self, point: ResumePoint) -> None:
+        """Add a run, or bring its entry up to date."""
+        self._use(lambda db: _put(db, point))
+
+    def get(self, path: RunPath) -> CatalogEntry | None:
+        """The entry of one run."""
+        where = "WHERE entity = ? AND project = ? AND run_id = ?"
+        rows = self._use(lambda db: _select(db, where, path.entity, path.project, path.run_id))
+        return rows[0] if rows else None
+
+    def runs(self, entity: str | None = None, project: str | None = None) -> list[CatalogEntry]:
+        """All runs of an entity and project (None: of every one), newest first."""
+        where = "WHERE (?1 IS NULL OR entity = ?1) AND (?2 IS NULL OR project = ?2) ORDER BY created DESC"
+        return self._use(lambda db: _select(db, where, entity, project))
+
+    def unfinished(self, entity: str, project: str, origin: Origin) -> list[RunPath]:
+        """The runs of a project that this notebook or program began and did not finish, the last worked on first.
+
+        Where the catalog cannot be used the records are asked themselves.
+        """
+        scope = "WHERE entity = ? AND project = ? AND state != 'finished'"
+        newest = "ORDER BY updated DESC"
+
+        def near(db: sqlite3.Connection) -> list[CatalogEntry]:
+            kernel_id = origin.kernel_id if isinstance(origin, NotebookRef) else None
+            where = f"{scope} AND (origin_path = ? OR kernel_id = ?) {newest}"
+            return _select(db, where, entity, project, origin.path, kernel_id)
+
+        def every(db: sqlite3.Connection) -> list[CatalogEntry]:
+            return _select(db, f"{scope} {newest}", entity, project)
+
+        def matching(entries: Iterable[CatalogEntry]) -> list[RunPath]:
+            return [entry.path for entry in entries if entry.origin and same(origin, entry.origin)]
+
+        try:
+            found = matching(self._use(near))
+            if not found and isinstance(origin, NotebookRef):  # it may have been renamed since
+                found = matching(self._use(every))
+        except StoreError:
+            entries = [CatalogEntry.of(point) for point in self._records]
+            mine = [
+                e for e in entries if (e.path.entity, e.path.project) == (entity, project) and e.state != "finished"
+            ]
+            found = matching(sorted(mine, key=lambda entry: -entry.updated))
+        return found
+
+    def rebuild(self) -> int:
+        """Make the catalog anew from the records; how many runs it then holds."""
+        self._set_aside("replaced")
+        return self._use(lambda db: int(db.execute("SELECT count(*) FROM runs").fetchone()[0]))
+
+    def _use(self, action: Callable[[sqlite3.Connection], T]) -> T:
+        """Run ``action`` in a transaction; on a corrupt file once more, on one made anew."""
+        for attempt in (1, 2):
+            try:
+                with contextlib.closing(self._connect()) as db, db:
+                    return action(db)
+            except sqlite3.OperationalError as error:  # locked for long, read-only, no room
+                raise StoreError(f"The catalog {self.file} cannot be used ({error}).", file=self.file) from error
+            except sqlite3.DatabaseError as error:
+                if attempt == 2:
+                    raise StoreError(f"The catalog {self.file} stays unreadable ({error}): delete it.") from error
+                aside = self._set_aside("corrupt")
+                tell(f"the catalog was corrupt: it is made anew from the runs' records (the old one is {aside.name}).")
+        raise AssertionError
+
+    def _connect(self) -> sqlite3.Connection:
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        db = sqlite3.connect(self.file, timeout=5.0)
+        try:
+            if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'by_kernel'").fetchone():
+                db.execute("PRAGMA journal_mode = WAL")
+                db.execute("BEGIN IMMEDIATE")
+                for statement in _SCHEMA.split(";"):
+                    db.execute(statement)
+                for point in self._records:
+                    _put(db, point)
+                db.commit()
+            db.execute("PRAGMA synchronous = NORMAL")
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+    def _set_aside(self, why: str) -> Path:
+        """Rename the file out of the way, its write-ahead log with it."""
+        aside = self.file.with_name(f"{self.file.stem}-{why}-{time.time_ns()}{self.file.suffix}")
+        for suffix in ("", "-wal", "-shm"):
+            with contextlib.suppress(FileNotFoundError):
+                Path(f"{self.file}{suffix}").replace(f"{aside}{suffix}")
+        return aside
+
+
+def _put(db: sqlite3.Connection, point: ResumePoint) -> None:
+    entry = CatalogEntry.of(point)
+    origin = entry.origin
+    db.execute(
+        f"INSERT OR REPLACE INTO runs ({_COLUMNS}, origin_path, kernel_id) VALUES ({', '.join('?' * 12)})",
+        (
+            point.entity,
+            point.project,
+            point.run_id,
+            entry.name,
+            entry.state,
+            entry.last_step,
+            entry.rows,
+            entry.created,
+            entry.updated,
+            json.dumps(point.origin),
+            origin.path if origin else None,
+            origin.kernel_id if isinstance(origin, NotebookRef) else None,
+        ),
+    )
+
+
+def _select(db: sqlite3.Connection, where: str, *values: str | None) -> list[CatalogEntry]:
+    rows = db.execute(f"SELECT {_COLUMNS} FROM runs {where}", values)
+    return [
+        CatalogEntry(RunPath(*path), name, state, last_step, count, created, updated, load(json.loads(origin)))
+        for *path, name, state, last_step, count, created, updated, origin in rows
+    ]

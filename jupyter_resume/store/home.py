@@ -1,0 +1,71 @@
+"""Where things lie: the store's folder, and in it each run's."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import urllib.parse
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from ..errors import RecordDamaged, RecordTooNew
+from ..identity import RunPath
+from .blobs import Blobs
+from .catalog import Catalog
+from .record import Record, ResumePoint
+
+
+def default_home(environ: Mapping[str, str] = os.environ) -> Path:
+    """``JUPYTER_RESUME_HOME``, or the platform's folder for a user's data."""
+    if home := environ.get("JUPYTER_RESUME_HOME"):
+        return Path(home).expanduser().absolute()
+    import platformdirs
+
+    return Path(platformdirs.user_data_dir("jupyter_resume", appauthor=False))
+
+
+class Store:
+    """All runs of this machine, in one folder. Making one touches nothing."""
+
+    def __init__(self, home: Path | None = None) -> None:
+        self.home = home or default_home()
+        self.catalog = Catalog(self.home / "catalog.sqlite", _Points(self))
+
+    def folder(self, path: RunPath) -> Path:
+        """The folder of one run."""
+        return self.home / "runs" / _folder_name(path.entity) / _folder_name(path.project) / path.run_id
+
+    def record(self, path: RunPath) -> Record:
+        """The record of one run, whether or not it exists."""
+        return Record(self.folder(path) / "record")
+
+    def blobs(self, path: RunPath) -> Blobs:
+        """The content of one run's saved files."""
+        return Blobs(self.folder(path) / "blobs")
+
+    def files(self, path: RunPath) -> Path:
+        """The folder of a run that its user sees as ``run.dir``."""
+        return self.folder(path) / "files"
+
+
+class _Points:
+    """Every run's resume point, read from its record; iterable again and again."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    def __iter__(self) -> Iterator[ResumePoint]:
+        for folder in (self.store.home / "runs").glob("*/*/*/record"):
+            try:
+                if tail := Record(folder).tail():
+                    yield tail.point
+            except (RecordDamaged, RecordTooNew, OSError):
+                continue
+
+
+def _folder_name(name: str) -> str:
+    """A folder's name for any entity or project name: readable, and the same for no two names."""
+    quoted = urllib.parse.quote(name, safe=" ").replace(".", "%2E").replace("~", "%7E")
+    if len(quoted) > 100:
+        return f"{quoted[:60]}~{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+    return quoted

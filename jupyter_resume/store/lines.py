@@ -1,0 +1,57 @@
+"""One line of a record: ``crc32 kind json``, so that a torn or damaged line is known for what it is.
+
+The checksum is 8 hex digits over the rest of the line; the kind is one character; the JSON may hold NaN,
+Infinity and -Infinity, as W&B's own file_stream does.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from zlib import crc32
+
+import orjson
+
+HEAD = "H"  # first line of a segment: who writes, what it continues, and a snapshot
+SNAPSHOT = "S"  # the whole resume point, so that reading back is constant in the length of the history
+ROW = "r"  # what one log() call recorded
+LATE_STEP = "o"  # the same, below the step that the run had reached: kept, out of order
+SUMMARY = "s"
+CONFIG = "c"
+META = "m"  # name, notes, tags, group, job_type
+FILE = "f"
+END = "e"  # how this writer left: a state, and an exit code if there is one
+
+
+def dump(value: Any) -> bytes:
+    """JSON for a value of plain types whose floats are finite; anything orjson cannot hold goes by `dump_any`."""
+    try:
+        return orjson.dumps(value)
+    except TypeError:  # an integer of more than 64 bits, a lone surrogate
+        return dump_any(value)
+
+
+def dump_any(value: Any) -> bytes:
+    """JSON for any plain value, NaN and infinities included (which orjson would turn into null)."""
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
+def seal(kind: str, body: bytes) -> bytes:
+    """The complete line for a JSON body."""
+    payload = b"%b %b" % (kind.encode(), body)
+    return b"%08x %b\n" % (crc32(payload), payload)
+
+
+def unseal(line: bytes) -> tuple[str, Any] | None:
+    """Kind and value of a line without its newline; None if it is torn or damaged."""
+    payload = line[9:]
+    try:
+        if int(line[:8], 16) != crc32(payload) or line[8:9] != b" " or payload[1:2] != b" ":
+            return None
+        kind = payload[:1].decode()
+        try:
+            return kind, orjson.loads(payload[2:])
+        except orjson.JSONDecodeError:
+            return kind, json.loads(payload[2:])
+    except ValueError:
+        return None

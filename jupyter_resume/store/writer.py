@@ -1,0 +1,279 @@
+"""The one writer of a run: appends to its own segment, keeps what cannot be written yet, knows when it is fenced."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from ..errors import RunInUse, StoreUnwritable
+from ..notices import Tell, tell
+from . import lease, lines
+from .record import FORMAT, FileEntry, Record, ResumePoint, Tail
+
+BACKLOG_BOUND = 64 << 20  # bytes of lines kept in memory while the disk takes none
+_SNAPSHOT_EVERY = 1 << 16  # bytes of lines between two snapshots, at least
+
+
+class Writer:
+    """Appends to a run's record. Every method may be called from any thread.
+
+    ``point`` is the resume point as it stands after the last append. When an append returns, its line is
+    with the operating system - or, while the disk takes none, in memory, of which the user was told.
+    """
+
+    def __init__(self, record: Record, point: ResumePoint, base: Tail | None, owner: lease.Owner, tell: Tell = tell):
+        self.record = record
+        self.point = point
+        self.token = 0
+        self.fenced_by: lease.Owner | None = None
+        self.forked = False
+        self.closed = False
+        self.lock = threading.RLock()
+        self._born = point.dump()
+        self._base = base
+        self._owner = owner
+        self._tell = tell
+        self._fd: int | None = None
+        self._backlog: deque[bytes] = deque()
+        self._backlog_bytes = 0
+        self._dropped = 0
+        self._since_snapshot = 0
+        self._snapshot_at = _SNAPSHOT_EVERY
+        self._touched = 0.0
+        self._told = -60.0
+
+    @classmethod
+    def open(
+        cls,
+        record: Record,
+        point: ResumePoint,
+        base: Tail | None,
+        label: str,
+        takeover: bool = False,
+        tell: Tell = tell,
+    ) -> Writer | None:
+        """Become the writer of a run that stands at ``base`` (None: a new run) and goes on from ``point``.
+
+        None if another process was faster, so that the caller looks again. Raises RunInUse if a living
+        process writes the run and ``takeover`` is False. On a disk that takes nothing the writer keeps its
+        lines in memory and tries again (see `tend`).
+        """
+        if base is not None and not takeover and (owner := record.live_owner(base)):
+            raise in_use(base, owner)
+        writer = cls(record, point, base, lease.this_process(label), tell)
+        try:
+            if not writer._attach():
+                return None
+        except OSError as error:
+            _check_foreign(record, error)
+            writer._trouble(error)
+        _open_writers.add(writer)
+        return writer
+
+    def _attach(self) -> bool:
+        self.record.folder.mkdir(parents=True, exist_ok=True)
+        token = max(self.record.tokens(), default=0) + 1
+        newest = self.record.tail()
+        if (newest and newest.token) != (self._base and self._base.token):
+            return False
+        head = {
+            "format": FORMAT,
+            "owner": asdict(self._owner),
+            "base": self._base and [self._base.token, self._base.end],
+            "snapshot": self._born,
+        }
+        fd = lease.claim(self.record.segment(token), lines.seal(lines.HEAD, lines.dump_any(head)))
+        if fd is None:
+            return False
+        self._fd, self.token = fd, token
+        return True
+
+    def row(self, row: dict[str, Any], finite: bool) -> None:
+        """Append what one log() call recorded; ``finite`` says that no float in it is NaN or infinite."""
+        body = lines.dump(row) if finite else lines.dump_any(row)
+        self.point.add_row(row)
+        self._append(lines.seal(lines.ROW, body))
+
+    def late_row(self, row: dict[str, Any]) -> None:
+        """Append a row below the step that the run has reached: kept, out of order."""
+        self.put(lines.LATE_STEP, row)
+
+    def put(self, kind: str, value: dict[str, Any]) -> None:
+        """Append any other line."""
+        with self.lock:
+            line = lines.seal(kind, lines.dump_any(value))
+            self.point.apply(kind, value)
+            self._append(line)
+
+    def file(self, entry: FileEntry) -> str | None:
+        """Append that a file was saved; the digest whose content no file of the run has any more, if there is one."""
+        with self.lock:
+            before = self.point.files.get(entry.name)
+            self.put(lines.FILE, asdict(entry))
+            if self.fenced_by or self.forked or self._fd is None or self.record.segment(self.token + 1).exists():
+                return None
+            unused = before is not None and all(other.digest != before.digest for other in self.point.files.values())
+            return before.digest if before is not None and unused else None
+
+    def close(self, state: str, exit_code: int | None) -> None:
+        """Say how the run ends here, and let it go. A fenced writer only lets go."""
+        with self.lock:
+            if self.forked or self.closed:
+                return
+            if self.fenced_by is None:
+                self.put(lines.END, {"state": state, "exit_code": exit_code, "at": time.time()})
+            self._flush()
+            if self._backlog or self._dropped:
+                self._tell(
+                    f"{len(self._backlog)} lines of run {self.point.path} could not be written to "
+                    f"{self.record.folder} and are lost with this process; the disk took nothing until the end."
+                )
+            if self._fd is not None:
+                os.close(self._fd)
+                self._fd = None
+            self.closed = True
+
+    @property
+    def in_memory(self) -> int:
+        """How many lines wait in memory for a disk that takes none."""
+        return len(self._backlog)
+
+    def tend(self) -> None:
+        """What must happen now and then: write what waits, see a fence, show a sign of life."""
+        with self.lock:
+            if self.forked or self.closed:
+                return
+            self._flush()
+            if self._fd is None or self.fenced_by is not None:
+                return
+            if self.record.segment(self.token + 1).exists():
+                self._see_fence()
+            elif time.monotonic() - self._touched > lease.BEAT:
+                self._touched = time.monotonic()
+                with contextlib.suppress(OSError):
+                    os.utime(self.record.segment(self.token))
+
+    def _see_fence(self) -> None:
+        tail = self.record.tail()
+        if tail is None or tail.owner is None or tail.token <= self.token:
+            return
+        self.fenced_by = tail.owner
+        self._tell(
+            f"run {self.point.path} was taken over by {self.fenced_by}: what is logged here from now on "
+            "is kept aside and is no part of the run; call finish() here, or init() to start another run."
+        )
+
+    def _append(self, line: bytes) -> None:
+        if self.forked or self.closed:
+            return
+        if self._backlog or self._fd is None:
+            self._hold(line)
+        else:
+            try:
+                written = os.write(self._fd, line)
+            except OSError as error:
+                self._trouble(error)
+                self._hold(line)
+                return
+            if written != len(line):
+                self._hold(line[written:])
+        self._since_snapshot += len(line)
+        if self._since_snapshot >= self._snapshot_at:
+            snapshot = lines.seal(lines.SNAPSHOT, lines.dump_any(self.point.dump()))
+            self._snapshot_at = max(_SNAPSHOT_EVERY, 8 * len(snapshot))
+            self._since_snapshot = -len(snapshot)
+            self._append(snapshot)
+
+    def _hold(self, line: bytes) -> None:
+        if self._backlog_bytes + len(line) > BACKLOG_BOUND:
+            if not self._dropped:
+                self._tell(
+                    f"{BACKLOG_BOUND >> 20} MiB of run {self.point.path} wait in memory and {self.record.folder} still "
+                    "takes nothing: newer rows are dropped from here on; free some space there."
+                )
+            self._dropped += 1
+            return
+        self._backlog.append(line)
+        self._backlog_bytes += len(line)
+
+    def _trouble(self, error: OSError) -> None:
+        if time.monotonic() - self._told < 60:
+            return
+        self._told = time.monotonic()
+        self._tell(
+            f"cannot write to {self.record.folder} ({error.strerror}): training goes on and rows are kept in memory, "
+            f"up to {BACKLOG_BOUND >> 20} MiB, until there is room; free some space or set JUPYTER_RESUME_HOME to "
+            "another folder for the next run."
+        )
+
+    def _flush(self) -> None:
+        if self.forked or (self._fd is not None and not self._backlog):
+            return
+        try:
+            if self._fd is None and (self.fenced_by or not self._attach()):
+                self._see_fence()
+                return
+            assert self._fd is not None
+            count = len(self._backlog)
+            while self._backlog:
+                line = self._backlog[0]
+                written = os.write(self._fd, line)
+                self._backlog_bytes -= written
+                if written == len(line):
+                    self._backlog.popleft()
+                else:
+                    self._backlog[0] = line[written:]
+            self._tell(f"{self.record.folder} takes data again: {count} lines written, none lost.")
+        except OSError:
+            return
+
+    def _abandon(self) -> None:
+        """In a forked child: the run stays the parent's. Closing a copy of the descriptor does not unlock it."""
+        self.forked = True
+        self.lock = threading.RLock()
+        self._backlog.clear()
+        if self._fd is not None:
+            with contextlib.suppress(OSError):
+                os.close(self._fd)
+            self._fd = None
+
+
+def in_use(tail: Tail, owner: lease.Owner) -> RunInUse:
+    """The refusal of a second writer: who holds the run, where it stands, and the ways on."""
+    return RunInUse(
+        f"Run {tail.point.path} is being written by {owner}, last step {tail.point.last_step}: finish it there, "
+        "pass another id, or take it over with takeover=True (%wb_init --takeover).",
+        owner=owner,
+        last_step=tail.point.last_step,
+    )
+
+
+def _check_foreign(record: Record, error: OSError) -> None:
+    """A record of another user's is refused; a disk that takes nothing is not."""
+    getuid: Callable[[], int] | None = getattr(os, "geteuid", None)
+    if not isinstance(error, PermissionError) or getuid is None or not record.folder.exists():
+        return
+    if (uid := record.folder.stat().st_uid) != getuid():
+        raise StoreUnwritable(
+            f"The record in {record.folder} belongs to another user (uid {uid}): start a run of your own with another "
+            "id, or set JUPYTER_RESUME_HOME to a folder of yours."
+        ) from error
+
+
+_open_writers: weakref.WeakSet[Writer] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for writer in list(_open_writers):
+        writer._abandon()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,132 @@
+"""RunView: all that a display shows of a run, as one value for the cell, the terminal and the tests."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from . import render
+from ._run import Run
+from .store.home import Store
+from .store.record import Tail
+
+_POINTS = 64
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric: its last value, and up to 64 numbers from its course for a sparkline."""
+
+    name: str
+    last: float | int | str | bool | None
+    points: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class RunView:
+    """A run as it stood ``at`` (Unix seconds). ``step`` is the next to log, ``elapsed`` seconds over all sessions."""
+
+    path: str
+    name: str
+    state: str
+    resumed: bool
+    starting_step: int
+    reason: str
+    step: int
+    elapsed: float
+    at: float
+    metrics: tuple[Metric, ...] = ()
+    files: tuple[tuple[str, int], ...] = ()
+    restored: tuple[str, ...] = ()
+    not_restored: tuple[tuple[str, str], ...] = ()
+    waiting: int = 0
+    notes: str | None = None
+
+    def __repr__(self) -> str:
+        return render.text(self)
+
+    def _repr_html_(self) -> str:
+        return render.html(self)
+
+
+class Course:
+    """The courses of a run's metrics, thinned as they grow: every value at first, then every second one, ..."""
+
+    def __init__(self, rows: Iterable[dict[str, Any]] = ()) -> None:
+        self._last: dict[str, Any] = {}
+        self._points: dict[str, list[float]] = {}
+        self._stride: dict[str, int] = {}
+        self._skipped: dict[str, int] = {}
+        for row in rows:
+            self.add(row)
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Take in one row of the history."""
+        for name, value in row.items():
+            if name in ("_step", "_timestamp", "_runtime"):
+                continue
+            self._last[name] = value
+            if isinstance(value, (int, float)) and not isinstance(value, bool) and value - value == 0:
+                self._add_point(name, float(value))
+
+    def _add_point(self, name: str, value: float) -> None:
+        stride = self._stride.setdefault(name, 1)
+        skipped = self._skipped.get(name, 0) + 1
+        if skipped < stride:
+            self._skipped[name] = skipped
+            return
+        self._skipped[name] = 0
+        points = self._points.setdefault(name, [])
+        points.append(value)
+        if len(points) > _POINTS:
+            del points[::2]
+            self._stride[name] = 2 * stride
+
+    def metrics(self) -> tuple[Metric, ...]:
+        """The metrics as they stand, in the order in which they were first logged."""
+        return tuple(Metric(name, last, tuple(self._points.get(name, ()))) for name, last in self._last.items())
+
+
+def of_run(run: Run, course: Course) -> RunView:
+    """The view of a run that this process writes; rows logged since the last view move on ``course``."""
+    while run.recent:
+        course.add(run.recent.popleft())
+    return RunView(
+        path=run.path,
+        name=run.name,
+        state=run.state,
+        resumed=run.resumed,
+        starting_step=run.starting_step,
+        reason=run.reason,
+        step=run.step,
+        elapsed=run.runtime,
+        at=time.time(),
+        metrics=course.metrics(),
+        files=tuple((entry.name, entry.size) for entry in run.files.values()),
+        restored=tuple(str(restored) for restored in run.restored),
+        not_restored=tuple(run.not_restored.items()),
+        waiting=run.in_memory,
+        notes=run.notes,
+    )
+
+
+def of_record(store: Store, tail: Tail) -> RunView:
+    """The view of a run from its record, whoever writes it."""
+    point = tail.point
+    record = store.record(point.path)
+    return RunView(
+        path=str(point.path),
+        name=str(point.meta.get("name") or point.run_id),
+        state=record.state(tail),
+        resumed=point.sessions > 1,
+        starting_step=0,
+        reason=f"{point.sessions} sessions" if point.sessions > 1 else "",
+        step=point.next_step,
+        elapsed=point.runtime,
+        at=point.updated,
+        metrics=Course(record.recent()).metrics(),
+        files=tuple((entry.name, entry.size) for entry in point.files.values()),
+        notes=point.meta.get("notes"),
+    )
