@@ -1,7 +1,8 @@
 """Training runs that survive their notebook.
 
 ``import jupyter_resume as wandb`` runs the code of W&B's documents on resuming and restoring. In a notebook,
-``%load_ext jupyter_resume`` and ``%wb_init --resume allow``. Everything is imported when it is first used.
+``%load_ext jupyter_resume`` and ``%wb_init --resume allow``. Frameworks, IPython and what else is heavy are
+imported where they are used.
 """
 
 from __future__ import annotations
@@ -10,55 +11,42 @@ import importlib
 import sys
 from typing import TYPE_CHECKING, Any
 
+from . import _init, util
+from ._init import finish, init, log, restore, save
+from ._run import Run
+from .errors import ResumeError
+
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-    from . import util as util
-    from ._init import finish, init, log, restore, save
-    from ._run import Run
-    from .errors import ResumeError
     from .recorded import Recorded
 
     run: Run | None
     config: Recorded
     summary: Recorded
 
-__all__ = ["ResumeError", "Run", "config", "finish", "init", "log", "restore", "run", "save", "summary"]
+__all__ = ["ResumeError", "Run", "config", "finish", "init", "log", "restore", "run", "save", "summary", "util"]
 
-_HOMES = {
-    "Run": "_run",
-    "ResumeError": "errors",
-    "finish": "_init",
-    "init": "_init",
-    "log": "_init",
-    "restore": "_init",
-    "save": "_init",
-}
-_OF_THE_ACTIVE_RUN = {"run": "active", "config": "config", "summary": "summary"}
+_OF_THE_ACTIVE_RUN = {"run": _init.active, "config": _init.config, "summary": _init.summary}
+
+if "IPython" in sys.modules:  # a run that a notebook begins without %load_ext is to be found by its notebook too
+    from .notebook import session
+
+    session.install()
 
 
 def __getattr__(name: str) -> Any:
     if name in _OF_THE_ACTIVE_RUN:
-        return getattr(_import("_init"), _OF_THE_ACTIVE_RUN[name])()
-    if name in _HOMES:
-        value = globals()[name] = getattr(_import(_HOMES[name]), name)
-        return value
+        return _OF_THE_ACTIVE_RUN[name]()
+    if name == "keras":
+        return importlib.import_module(".keras", __name__)
     if name == "__version__":
         return importlib.import_module("importlib.metadata").version("jupyter-resume")
-    if name in ("util", "keras"):
-        return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def _import(module: str) -> Any:
-    """One of our modules; inside IPython, with the finder that knows which notebook this is."""
-    if module == "_init" and "IPython" in sys.modules:
-        importlib.import_module(f"{__name__}.notebook.session").install()
-    return importlib.import_module(f"{__name__}.{module}")
-
-
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__, "keras", "util", "__version__"])
+    return sorted([*globals(), *__all__, "keras", "__version__"])
 
 
 def load_ipython_extension(shell: InteractiveShell) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import os
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -188,6 +187,8 @@ def _files_folder(store: Store, path: RunPath, asked_for: Settings) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
+        import tempfile
+
         elsewhere = Path(tempfile.mkdtemp(prefix="jupyter-resume-"))
         notices.tell(f"{folder} cannot be made ({error.strerror}): the run's files go to {elsewhere} for now.")
         return elsewhere

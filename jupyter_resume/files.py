@@ -5,7 +5,6 @@ Source: the document on ``restore``. A name is a path below some root, written w
 
 from __future__ import annotations
 
-import difflib
 import glob
 import os
 import re
@@ -126,6 +125,8 @@ def restore(store: Store, run: RunPath, known: dict[str, FileEntry], name: str, 
     name = safe_name(name)
     entry = known.get(name)
     if entry is None:
+        import difflib
+
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or sorted(known)[:5]
         hint = f"did you mean {', '.join(map(repr, near))}?" if near else "the run has no saved files."
         raise FileMissing(f"Run {run} has no file {name!r}: {hint}", name=name, near=near)

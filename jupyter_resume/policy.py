@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from enum import Enum
 from typing import Literal
@@ -48,6 +47,8 @@ def read_policy(resume: object, run_id: str | None = None) -> Asked:
     word = resume.strip().lower()
     if word in _WORDS:
         return Asked(_WORDS[word], asked_id)
+    import difflib
+
     if meant := difflib.get_close_matches(word, [policy.value for policy in Policy], n=1, cutoff=0.75):
         raise InvalidPolicy(
             f"resume={resume!r} is no resume policy: did you mean {meant[0]!r}? "

@@ -1,4 +1,4 @@
-"""What a run is asked to be: argument > environment > %config or configuration file > default."""
+"""What a run is asked to be: argument > environment > what a face is configured with > default."""
 
 from __future__ import annotations
 
@@ -7,28 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from traitlets import Bool, Unicode
-from traitlets.config import Configurable
-
 from .errors import InvalidInput
 from .identity import DEFAULT_ENTITY, DEFAULT_PROJECT, check_name
 
 MODES = ("local", "offline")
-
-
-class Configured(Configurable):
-    """The settings that ``%config ResumeMagics`` and a configuration file may give; "" means not given.
-
-    They are taken as they come and checked where they are used: a trait that refuses a value would keep the
-    extension from being loaded again.
-    """
-
-    project = Unicode("", help="The project of new runs (WANDB_PROJECT).").tag(config=True)
-    entity = Unicode("", help="The entity, a person or team, of new runs (WANDB_ENTITY).").tag(config=True)
-    resume = Unicode("", help="The resume policy: allow, must, never or auto (WANDB_RESUME).").tag(config=True)
-    mode = Unicode("", help="local, or offline for a run that is synced later (WANDB_MODE).").tag(config=True)
-    dir = Unicode("", help="The folder for the files of runs (WANDB_DIR).").tag(config=True)
-    display = Bool(True, help="Whether %wb_init shows its live view.").tag(config=True)
 
 
 @dataclass(frozen=True)

@@ -21,10 +21,11 @@ from ..identity import RunPath
 from ..render import Message, Table
 from ..store.home import Store
 from . import live, session
+from .configured import Configured
 
 
 @magics_class
-class ResumeMagics(Magics, settings.Configured):
+class ResumeMagics(Magics, Configured):
     """Runs that continue when their notebook does. ``%config ResumeMagics`` sets defaults."""
 
     shell: InteractiveShell

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import time
 from collections.abc import Collection
 from pathlib import Path
@@ -79,7 +78,7 @@ class Blobs:
 
 def beside(target: Path) -> Path:
     """A new temporary name in the folder of ``target``."""
-    return target.with_name(f".{target.name[:64]}-{os.getpid()}-{secrets.token_hex(4)}")
+    return target.with_name(f".{target.name[:64]}-{os.getpid()}-{os.urandom(4).hex()}")
 
 
 def _mark(stat: os.stat_result) -> tuple[int, int, int, int]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import urllib.parse
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -65,7 +64,9 @@ class _Points:
 
 def _folder_name(name: str) -> str:
     """A folder's name for any entity or project name: readable, and the same for no two names."""
-    quoted = urllib.parse.quote(name, safe=" ").replace(".", "%2E").replace("~", "%7E")
-    if len(quoted) > 100:
-        return f"{quoted[:60]}~{hashlib.sha256(name.encode()).hexdigest()[:16]}"
-    return quoted
+    quoted = re.sub(r"[^A-Za-z0-9_ -]", lambda found: "".join(f"%{byte:02X}" for byte in found[0].encode()), name)
+    if len(quoted) <= 100:
+        return quoted
+    import hashlib
+
+    return f"{quoted[:60]}~{hashlib.sha256(name.encode()).hexdigest()[:16]}"

@@ -11,11 +11,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-import secrets
 import socket
 import sys
 import time
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,7 +75,7 @@ def claim(path: Path, head: bytes) -> int | None:
     it is created exclusively and filled.
     """
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | _CLOEXEC
-    fresh = path.with_name(f".{path.stem}-{os.getpid()}-{secrets.token_hex(4)}")
+    fresh = path.with_name(f".{path.stem}-{os.getpid()}-{os.urandom(4).hex()}")
     fd = os.open(fresh, flags, 0o644)
     try:
         _write_all(fd, head)
@@ -109,7 +107,7 @@ def claim(path: Path, head: bytes) -> int | None:
 
 def silence(path: Path) -> float:
     """Seconds since a segment was written or touched, by the clock of the file system that holds it."""
-    probe = path.with_name(f".clock-{os.getpid()}-{secrets.token_hex(4)}")
+    probe = path.with_name(f".clock-{os.getpid()}-{os.urandom(4).hex()}")
     try:
         probe.touch()
         now = probe.stat().st_mtime
@@ -131,6 +129,8 @@ def _machine() -> str:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {os.readlink('/proc/self/ns/pid')}"
     except OSError:
+        import uuid
+
         return f"{socket.gethostname()} {uuid.getnode():x}"
 
 
