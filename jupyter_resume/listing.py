@@ -14,12 +14,12 @@ from .store.home import Store
 from .store.record import FileEntry, Tail
 
 
-def find(store: Store, path: RunPath) -> tuple[Store, Tail]:
+def find(store: Store, path: RunPath) -> Tail:
     """A run's record as it stands. RunMissing if there is none."""
     tail = store.record(path).tail()
     if tail is None:
         raise RunMissing(f"There is no run {path} in the store {store.home}: list them with 'jupyter resume runs'.")
-    return store, tail
+    return tail
 
 
 def current(store: Store, entry: CatalogEntry) -> CatalogEntry:

@@ -90,9 +90,7 @@ class Course:
 
 
 def of_run(run: Run, course: Course) -> RunView:
-    """The view of a run that this process writes; rows logged since the last view move on ``course``."""
-    while run.recent:
-        course.add(run.recent.popleft())
+    """The view of a run that this process writes, whose metrics have run ``course``."""
     return RunView(
         path=run.path,
         name=run.name,

@@ -68,6 +68,8 @@ class LiveView:
 
     def _publish(self, update: bool) -> None:
         with self._lock:
+            while self.run.recent:
+                self.course.add(self.run.recent.popleft())
             data = render.bundle(view.of_run(self.run, self.course))
             self._shell.display_pub.publish(data, transient={"display_id": self._display_id}, update=update)
 

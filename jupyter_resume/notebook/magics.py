@@ -107,12 +107,12 @@ class ResumeMagics(Magics, Configured):
     def wb_status(self, line: str) -> view.RunView | Message:
         """How a run stands: state, step, last metrics, files."""
         asked = _parse(self.wb_status, line)
-        run = _init.active()
+        run, store = _init.active(), Store()
         if asked.run_path is None:
             if run is None:
                 return Message("no active run: %wb_init --resume allow begins or continues one")
             return view.of_run(run, view.Course(run.history_tail()))
-        return view.of_record(*listing.find(Store(), self._path(asked.run_path)))
+        return view.of_record(store, listing.find(store, self._path(asked.run_path)))
 
     @magic_arguments()
     @argument("run_path", nargs="?", help="entity/project/run_id, project/run_id or run_id; default: the active run")
@@ -122,7 +122,7 @@ class ResumeMagics(Magics, Configured):
         asked = _parse(self.wb_files, line)
         if asked.run_path is None:
             return listing.files(_active("%wb_files").files)
-        return listing.files(listing.find(Store(), self._path(asked.run_path))[1].point.files)
+        return listing.files(listing.find(Store(), self._path(asked.run_path)).point.files)
 
     @magic_arguments()
     @argument("--project", help="only this project's; default: every project's")

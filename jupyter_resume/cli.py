@@ -1,0 +1,131 @@
+"""``jupyter resume ...``: the command line, a thin face over the core."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from . import _init, listing, settings, view
+from .errors import InvalidPolicy, ResumeError
+from .identity import RunPath
+from .policy import Policy, read_policy
+from .store.home import Store
+
+_PATH_HELP = "entity/project/run_id, project/run_id or run_id"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; its exit status. An error is one line on stderr, and status 1."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == ["demo"]:  # it brings its own options, and frameworks that the other commands do without
+        from . import demo
+
+        return _told(lambda: demo.main(words[1:]))
+    asked = _parser().parse_args(words)
+    return _told(lambda: int(asked.command(asked)))
+
+
+def _told(command: Callable[[], int]) -> int:
+    try:
+        return command()
+    except ResumeError as error:
+        print(f"jupyter resume: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _run(asked: argparse.Namespace) -> int:
+    """Run a program under a resume policy: its init() reads the environment that this sets."""
+    program = asked.program[1:] if asked.program[:1] == ["--"] else asked.program
+    if not program:
+        raise InvalidPolicy("No program was given: write jupyter resume run --resume=allow --id ID -- python train.py.")
+    run_id = asked.id or os.environ.get("WANDB_RUN_ID") or None
+    if asked.resume not in (Policy.NEVER.value, Policy.ALLOW.value, Policy.MUST.value):
+        raise InvalidPolicy(
+            f"--resume={asked.resume} is not available on the command line: use never, allow or must "
+            "(init(resume=True) in the program continues what it did not finish)."
+        )
+    if run_id is None and asked.resume != Policy.NEVER.value:
+        raise InvalidPolicy(f"--resume={asked.resume} needs to know which run: pass --id ID or set WANDB_RUN_ID.")
+    policy = read_policy(asked.resume, run_id)
+    environment = os.environ | {"WANDB_RESUME": policy.policy.value}
+    if policy.run_id is not None:
+        environment["WANDB_RUN_ID"] = policy.run_id
+    try:
+        if os.name == "posix":
+            sys.stdout.flush()
+            os.execvpe(program[0], program, environment)
+        return subprocess.call(program, env=environment)
+    except OSError as error:
+        raise ResumeError(f"{program[0]} cannot be started ({error.strerror}): check the program's name.") from error
+
+
+def _runs(asked: argparse.Namespace) -> int:
+    store = Store()
+    if asked.rebuild:
+        print(f"the catalog is made anew from the records: {store.catalog.rebuild()} runs")
+    print(listing.runs(store, asked.entity, asked.project))
+    return 0
+
+
+def _status(asked: argparse.Namespace) -> int:
+    store = Store()
+    print(view.of_record(store, listing.find(store, _path(asked.run_path))))
+    return 0
+
+
+def _files(asked: argparse.Namespace) -> int:
+    print(listing.files(listing.find(Store(), _path(asked.run_path)).point.files))
+    return 0
+
+
+def _restore(asked: argparse.Namespace) -> int:
+    print(_init.bring_back(asked.name, asked.run_path, asked.replace, Path(asked.root)))
+    return 0
+
+
+def _path(text: str) -> RunPath:
+    defaults = settings.resolve({})
+    return RunPath.parse(text, defaults.entity, defaults.project)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="jupyter resume", description="Training runs that survive their notebook.")
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    commands.add_parser("demo", help="train in a notebook, kill its kernel, and see the run continued")
+
+    run = commands.add_parser(
+        "run", help="run a program under a resume policy", usage="%(prog)s [options] -- program ..."
+    )
+    run.add_argument("--resume", default="never", metavar="POLICY", help="never (default), allow or must")
+    run.add_argument("--id", help="the run id; default: WANDB_RUN_ID")
+    run.add_argument("program", nargs=argparse.REMAINDER, help="the program and its arguments")
+    run.set_defaults(command=_run)
+
+    runs = commands.add_parser("runs", help="list this machine's runs, newest first")
+    runs.add_argument("--project", help="only this project's")
+    runs.add_argument("--entity", help="only this entity's")
+    runs.add_argument("--rebuild", action="store_true", help="make the catalog anew from the runs' records first")
+    runs.set_defaults(command=_runs)
+
+    status = commands.add_parser("status", help="how a run stands: state, step, last metrics, files")
+    status.add_argument("run_path", help=_PATH_HELP)
+    status.set_defaults(command=_status)
+
+    files = commands.add_parser("files", help="list the files that a run has saved")
+    files.add_argument("run_path", help=_PATH_HELP)
+    files.set_defaults(command=_files)
+
+    restore = commands.add_parser("restore", help="bring a run's file back, verified")
+    restore.add_argument("name", help="the file's name in the run")
+    restore.add_argument("run_path", help=_PATH_HELP)
+    restore.add_argument("--replace", action="store_true", help="replace another file of that name")
+    restore.add_argument("--root", default=".", help="the folder to put it in; default: the working directory")
+    restore.set_defaults(command=_restore)
+    return parser
