@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 from blake3 import blake3
 
-_CHUNK = 4 << 20
+_CHUNK = 2 << 20
 
 
 def copy(source: BinaryIO, target: Path, sync: bool = False) -> str:

@@ -1,0 +1,35 @@
+# Two commands on a machine that has Python and make: `make demo` and `make test`.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+
+.PHONY: demo test lint bench clean
+
+demo: $(VENV)/demo.stamp ## a real notebook whose kernel is really killed, resumed to its end
+	$(BIN)/jupyter resume demo
+
+test: $(VENV)/test.stamp lint ## everything; ends with pytest's summary
+	$(BIN)/python -m pytest -n 2 --dist loadfile --nbval --nbval-cell-timeout 120 tests examples
+
+lint: $(VENV)/test.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/peers.stamp $(VENV)/test.stamp ## beside wandb, trackio and mlflow; about half an hour
+	$(BIN)/python -m benchmarks --peers-python $(VENV)/peers/bin/python
+
+$(VENV)/%.stamp: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[$*]'
+	touch $@
+
+$(VENV)/peers.stamp: benchmarks/requirements-peers.txt
+	$(PYTHON) -m venv $(VENV)/peers
+	$(VENV)/peers/bin/python -m pip install --quiet -r $<
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist artifacts .pytest_cache .mypy_cache .ruff_cache .hypothesis
