@@ -1,0 +1,45 @@
+"""How much is measured: the full plan that results.json is made with, and a quick one to try the scripts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Sizes and repetitions. Every number of rounds is a number of interleaved trials of each tool."""
+
+    import_rounds: int = 9
+    init_rounds: int = 7
+    log_rounds: int = 5
+    log_calls: int = 20_000
+    paced_seconds: float = 5.0  # a tight loop is over before a display refreshes twice
+    kill_rounds: int = 5
+    kill_cases: tuple[tuple[int, float], ...] = ((200, 100.0), (30, 5.0))  # rows, rows a second
+    settle_seconds: float = 6.0  # after a kill: what helper processes of a tool still write is theirs to keep
+    resume_rounds: int = 7
+    lengths: tuple[int, ...] = (1_000, 10_000, 100_000, 1_000_000)
+    file_rounds: int = 7
+    file_sizes: tuple[int, ...] = (256 * MIB, 1024 * MIB)
+    log_calls_of: dict[str, int] = field(default_factory=lambda: {"mlflow": 2_000})
+    longest_of: dict[str, int] = field(default_factory=lambda: {"mlflow": 10_000})
+
+
+FULL = Plan()
+QUICK = Plan(
+    import_rounds=2,
+    init_rounds=2,
+    log_rounds=1,
+    log_calls=2_000,
+    paced_seconds=1.0,
+    kill_rounds=1,
+    kill_cases=((200, 100.0), (10, 5.0)),
+    resume_rounds=2,
+    lengths=(1_000, 10_000),
+    file_rounds=2,
+    file_sizes=(32 * MIB,),
+    log_calls_of={"mlflow": 200},
+    longest_of={"mlflow": 1_000},
+)
