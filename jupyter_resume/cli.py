@@ -11,7 +11,7 @@ from pathlib import Path
 
 from . import _init, listing, settings, view
 from .errors import InvalidPolicy, ResumeError
-from .identity import RunPath
+from .identity import DEFAULT_ENTITY, RunPath
 from .policy import Policy, read_policy
 from .store.home import Store
 
@@ -89,6 +89,18 @@ def _restore(asked: argparse.Namespace) -> int:
     return 0
 
 
+def _serve(asked: argparse.Namespace) -> int:
+    try:
+        from .server import serving
+    except ImportError as error:
+        raise ResumeError(
+            f"The server needs {error.name}, which is not installed: pip install 'jupyter-resume[server]'."
+        ) from error
+    if asked.make_key or asked.revoke_key or asked.list_keys:
+        return serving.manage_keys(asked)
+    return serving.serve(asked)
+
+
 def _path(text: str) -> RunPath:
     defaults = settings.resolve({})
     return RunPath.parse(text, defaults.entity, defaults.project)
@@ -128,4 +140,20 @@ def _parser() -> argparse.ArgumentParser:
     restore.add_argument("--replace", action="store_true", help="replace another file of that name")
     restore.add_argument("--root", default=".", help="the folder to put it in; default: the working directory")
     restore.set_defaults(command=_restore)
+
+    serve = commands.add_parser("serve", help="serve this store to W&B clients of other machines")
+    serve.add_argument("--host", default="127.0.0.1", help="the address to listen on; default: 127.0.0.1")
+    serve.add_argument("--port", type=int, default=8642, help="the port; default: 8642, 0 for any that is free")
+    serve.add_argument("--home", help="the store's folder; default: JUPYTER_RESUME_HOME")
+    serve.add_argument("--url", help="the address that clients use, if it is another (behind a proxy)")
+    serve.add_argument("--tls-cert", metavar="FILE", help="serve over TLS with this certificate chain")
+    serve.add_argument("--tls-key", metavar="FILE", help="the certificate's private key")
+    serve.add_argument("--rate", type=float, default=500.0, help="requests a second that one key may send")
+    serve.add_argument("--quiet", action="store_true", help="no log line for each request")
+    serve.add_argument("--make-key", metavar="NAME", help="make an API key, show it once, and leave")
+    serve.add_argument("--role", choices=("read", "write"), default="write", help="what the new key is for")
+    serve.add_argument("--entity", default=DEFAULT_ENTITY, help="the entity that the new key is for; '*' for all")
+    serve.add_argument("--list-keys", action="store_true", help="list the keys and leave")
+    serve.add_argument("--revoke-key", metavar="NAME", help="make a key invalid and leave")
+    serve.set_defaults(command=_serve)
     return parser

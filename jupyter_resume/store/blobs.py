@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import time
 from collections.abc import Collection
 from pathlib import Path
+from typing import BinaryIO
+
+from blake3 import blake3
 
 from .. import transfer
 from ..errors import FileDamaged, FileUnstable
@@ -50,6 +54,20 @@ class Blobs:
             path=source,
         )
 
+    def incoming(self) -> Incoming:
+        """A new blob, to be written piece by piece."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return Incoming(self.folder)
+
+    def open(self, digest: str) -> BinaryIO:
+        """The content of a blob. Raises FileNotFoundError."""
+        return self.path(digest).open("rb", buffering=0)
+
+    def drop(self, digest: str) -> None:
+        """Forget a blob; who has it open reads on."""
+        with contextlib.suppress(OSError):
+            self.path(digest).unlink()
+
     def copy_out(self, digest: str, target: Path) -> None:
         """Put a verified copy at ``target``, which is replaced in one move; on failure it is untouched."""
         fresh = beside(target)
@@ -74,6 +92,41 @@ class Blobs:
             if blob.name not in digests and not blob.name.startswith("."):
                 with contextlib.suppress(OSError):
                     blob.unlink()
+
+
+class Incoming:
+    """A blob on its way in: nothing of it is there before `keep`. Use it in a with statement."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._fresh = beside(folder / "incoming")
+        self._file = self._fresh.open("xb", buffering=0)
+        self._blake3 = blake3()
+        self._md5 = hashlib.md5(usedforsecurity=False)
+        self.size = 0
+
+    def write(self, data: bytes) -> None:
+        """Append."""
+        rest = memoryview(data)
+        while rest:
+            rest = rest[self._file.write(rest) :]
+        self._blake3.update(data)
+        self._md5.update(data)
+        self.size += len(data)
+
+    def keep(self) -> tuple[str, bytes]:
+        """Make it a blob, on the disk when this returns; its digest, and its MD5 as 16 bytes."""
+        os.fsync(self._file.fileno())
+        digest = self._blake3.hexdigest()
+        self._fresh.replace(self._folder / digest)
+        return digest, self._md5.digest()
+
+    def __enter__(self) -> Incoming:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._file.close()
+        self._fresh.unlink(missing_ok=True)
 
 
 def beside(target: Path) -> Path:

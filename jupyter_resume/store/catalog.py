@@ -69,6 +69,24 @@ class Catalog:
         """Add a run, or bring its entry up to date."""
         self._use(lambda db: _put(db, point))
 
+    def remove(self, path: RunPath) -> None:
+        """Take a run out."""
+        names = (path.entity, path.project, path.run_id)
+        self._use(lambda db: db.execute("DELETE FROM runs WHERE entity = ? AND project = ? AND run_id = ?", names))
+
+    def projects(self, entity: str | None = None) -> list[tuple[str, str, int, float]]:
+        """Every project with runs (of an entity): its entity, name, number of runs, and when it was worked on last."""
+        asked = (
+            "SELECT entity, project, count(*), max(updated) FROM runs WHERE ?1 IS NULL OR entity = ?1 "
+            "GROUP BY entity, project ORDER BY max(updated) DESC"
+        )
+        return self._use(lambda db: list(db.execute(asked, (entity,))))
+
+    def count(self, entity: str, project: str) -> int:
+        """How many runs a project has."""
+        asked = "SELECT count(*) FROM runs WHERE entity = ? AND project = ?"
+        return self._use(lambda db: int(db.execute(asked, (entity, project)).fetchone()[0]))
+
     def get(self, path: RunPath) -> CatalogEntry | None:
         """The entry of one run."""
         where = "WHERE entity = ? AND project = ? AND run_id = ?"

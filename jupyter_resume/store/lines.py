@@ -20,7 +20,15 @@ SUMMARY = "s"
 CONFIG = "c"
 META = "m"  # name, notes, tags, group, job_type
 FILE = "f"
-END = "e"  # how this writer left: a state, and an exit code if there is one
+NO_FILE = "d"  # a file was taken out of the run: {"name"}
+END = "e"  # a change of state: how this writer left, with an exit code if there is one
+SESSION = "b"  # a client on another machine began a session: {"at", "fence": whether it took a fencing token}
+# What a writer on another machine sends by line numbers (see `server.streams`):
+GAP = "g"  # the history goes on at a later line than the next: {"rows": its number}
+NUMBERED = "n"  # a row for a given line: {"at", "row", "late"}; late: below the step reached, else it fills a gap
+CONFLICT = "x"  # what would have overwritten something else, kept aside: {"stream", "at", "line", "by", "time"}
+EVENTS = "v"  # measurements of the machine: {"at": first line's number, "lines": [JSON texts]}
+CONSOLE = "l"  # output: {"at": first line's number, "lines": [texts]}; a line may be written again
 
 
 def dump(value: Any) -> bytes:

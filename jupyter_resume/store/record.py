@@ -8,6 +8,7 @@ after that byte is set aside by construction.
 
 from __future__ import annotations
 
+import heapq
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields
@@ -37,7 +38,12 @@ class FileEntry:
 
 @dataclass
 class ResumePoint:
-    """All that a run's next writer must know; everything else of the record is history."""
+    """All that a run's next writer must know; everything else of the record is history.
+
+    ``rows`` is how many lines the history has, ``tail`` the last of them; ``streams`` says the same of events and
+    output: ``{"events": {"count": 3, "tail": "..."}, "output": {"count": 9}}``. ``fence`` is the token of the newest
+    session that asked for one.
+    """
 
     entity: str
     project: str
@@ -57,6 +63,11 @@ class ResumePoint:
     sessions: int = 0
     state: str = "running"
     exit_code: int | None = None
+    tail: dict[str, Any] = field(default_factory=dict)
+    streams: dict[str, dict[str, Any]] = field(default_factory=dict)
+    filled: int = 0
+    conflicts: int = 0
+    fence: int = 0
 
     @property
     def path(self) -> RunPath:
@@ -65,8 +76,9 @@ class ResumePoint:
 
     @property
     def next_step(self) -> int:
-        """The step to log next: ``max(last _step, lines - 1) + 1``; 0 for a new run."""
-        return max(self.last_step, self.rows - 1) + 1
+        """The step to log next: ``max(last _step in history and summary, lines - 1) + 1``; 0 for a new run."""
+        said = self.summary.get("_step")
+        return max(self.last_step, self.rows - 1, said if type(said) is int else -1) + 1
 
     def apply(self, kind: str, value: Any) -> None:
         """Move on by one line of the record."""
@@ -83,9 +95,24 @@ class ResumePoint:
         elif kind == lines.FILE:
             entry = FileEntry(**value)
             self.files[entry.name] = entry
+        elif kind == lines.SESSION:
+            self.sessions += 1
+            self.fence += bool(value["fence"])
+        elif kind == lines.NO_FILE:
+            self.files.pop(value["name"], None)
         elif kind == lines.END:
             self.state, self.exit_code = value["state"], value.get("exit_code")
             self.updated = value.get("at", self.updated)
+        elif kind == lines.GAP:
+            self.rows = max(self.rows, value["rows"])
+        elif kind == lines.NUMBERED:
+            self._add_numbered(value["at"], value["row"], value["late"])
+        elif kind == lines.CONFLICT:
+            self.conflicts += 1
+        elif kind == lines.EVENTS:
+            self._add_lines("events", value)["tail"] = value["lines"][-1]
+        elif kind == lines.CONSOLE:
+            self._add_lines("output", value)
 
     def add_row(self, row: dict[str, Any]) -> None:
         """Move on by one row; several rows of one step are one."""
@@ -93,9 +120,24 @@ class ResumePoint:
         if step > self.last_step:
             self.rows += 1
             self.last_step = step
-        self.runtime = row["_runtime"]
-        self.updated = row["_timestamp"]
+            self.tail = row
+        else:
+            self.tail = {**self.tail, **row}
+        self.runtime = row.get("_runtime", self.runtime)
+        self.updated = row.get("_timestamp", self.updated)
         self.summary.update(row)
+
+    def _add_numbered(self, at: int, row: dict[str, Any], late: bool) -> None:
+        if late:
+            self.out_of_order += 1
+            self.rows, self.tail = max(self.rows, at + 1), row
+        else:
+            self.filled += 1
+
+    def _add_lines(self, stream: str, value: dict[str, Any]) -> dict[str, Any]:
+        known = self.streams.setdefault(stream, {"count": 0})
+        known["count"] = max(known["count"], value["at"] + len(value["lines"]))
+        return known
 
     def dump(self) -> dict[str, Any]:
         """As plain values, for a snapshot line."""
@@ -110,6 +152,11 @@ class ResumePoint:
         point = cls(**{key: value for key, value in values.items() if key in known and key != "files"})
         point.files = {value["name"]: FileEntry(**value) for value in values.get("files", ())}
         return point
+
+
+def _step(row: dict[str, Any]) -> int:
+    step: int = row["_step"]
+    return step
 
 
 def _merge(into: dict[str, Any], change: dict[str, Any]) -> None:
@@ -261,8 +308,8 @@ class Record:
         Each row has ``_step``, ``_timestamp`` (Unix seconds) and ``_runtime`` (seconds of the run so far).
         """
         row: dict[str, Any] | None = None
-        for kind, value, counts in self.scan():
-            if kind != lines.ROW or not counts or value["_step"] < min_step:
+        for value in self._rows():
+            if value["_step"] < min_step:
                 continue
             if row is not None and row["_step"] == value["_step"]:
                 row.update(value)
@@ -272,6 +319,15 @@ class Record:
                 row = value
         if row is not None:
             yield row
+
+    def _rows(self) -> Iterator[dict[str, Any]]:
+        """The rows in order of their steps, those that came late for a gap in their places."""
+        inline = (value for kind, value, counts in self.scan() if kind == lines.ROW and counts)
+        tail = self.tail()
+        if tail is None or not tail.point.filled:
+            return inline
+        fills = [v["row"] for k, v, counts in self.scan() if k == lines.NUMBERED and counts and not v["late"]]
+        return heapq.merge(inline, sorted(fills, key=_step), key=_step)
 
     def recent(self, most: int = 1 << 18) -> list[dict[str, Any]]:
         """The last rows of the history, from about the last ``most`` bytes of the record."""
@@ -298,6 +354,8 @@ class Record:
         for kind, value, counts in self.scan():
             if kind == lines.LATE_STEP:
                 yield "out of order", value
+            elif kind == lines.NUMBERED and value["late"]:
+                yield "out of order", value["row"]
             elif kind == lines.ROW and not counts:
                 yield "fenced", value
 

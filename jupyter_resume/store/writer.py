@@ -8,7 +8,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -28,7 +28,15 @@ class Writer:
     with the operating system - or, while the disk takes none, in memory, of which the user was told.
     """
 
-    def __init__(self, record: Record, point: ResumePoint, base: Tail | None, owner: lease.Owner, tell: Tell = tell):
+    def __init__(
+        self,
+        record: Record,
+        point: ResumePoint,
+        base: Tail | None,
+        owner: lease.Owner,
+        tell: Tell = tell,
+        rewound_to: tuple[int, int] | None = None,
+    ):
         self.record = record
         self.point = point
         self.token = 0
@@ -38,6 +46,7 @@ class Writer:
         self.lock = threading.RLock()
         self._born = point.dump()
         self._base = base
+        self._continues = _continued(base, rewound_to)
         self._owner = owner
         self._tell = tell
         self._fd: int | None = None
@@ -58,8 +67,12 @@ class Writer:
         label: str,
         takeover: bool = False,
         tell: Tell = tell,
+        rewound_to: tuple[int, int] | None = None,
     ) -> Writer | None:
         """Become the writer of a run that stands at ``base`` (None: a new run) and goes on from ``point``.
+
+        ``rewound_to`` is a segment and a byte of it: what was recorded behind is no part of the run from now on
+        ((0, 0): nothing of the history is).
 
         None if another process was faster, so that the caller looks again. Raises RunInUse if a living
         process writes the run and ``takeover`` is False. On a disk that takes nothing the writer keeps its
@@ -67,7 +80,7 @@ class Writer:
         """
         if base is not None and not takeover and (owner := record.live_owner(base)):
             raise in_use(base, owner)
-        writer = cls(record, point, base, lease.this_process(label), tell)
+        writer = cls(record, point, base, lease.this_process(label), tell, rewound_to)
         try:
             if not writer._attach():
                 return None
@@ -86,7 +99,7 @@ class Writer:
         head = {
             "format": FORMAT,
             "owner": asdict(self._owner),
-            "base": self._base and [self._base.token, self._base.end],
+            "base": self._continues,
             "snapshot": self._born,
         }
         fd = lease.claim(self.record.segment(token), lines.seal(lines.HEAD, lines.dump_any(head)))
@@ -111,6 +124,44 @@ class Writer:
             line = lines.seal(kind, lines.dump_any(value))
             self.point.apply(kind, value)
             self._append(line)
+
+    def commit(self, changes: Sequence[tuple[str, Any]]) -> None:
+        """Append several lines in one write, all or none: when this returns they survive ``kill -9``.
+
+        Raises RunInUse if another process has taken the run over, StoreUnwritable if the disk takes nothing; the
+        record and ``point`` are then as they were.
+        """
+        with self.lock:
+            if self.fenced_by is None and self.token and self.record.segment(self.token + 1).exists():
+                self._see_fence()
+            if self.fenced_by is not None:
+                raise in_use(self.record.tail() or Tail(self.token, 0, self.point, None, 0), self.fenced_by)
+            if self.closed or self.forked or self._backlog:
+                raise StoreUnwritable(f"{self.record.folder} takes nothing at the moment: try again later.")
+            sealed = b"".join(lines.seal(kind, lines.dump_any(value)) for kind, value in changes)
+            self._write_whole(sealed)
+            for kind, value in changes:
+                self.point.apply(kind, value)
+            self._since_snapshot += len(sealed)
+            if self._since_snapshot >= self._snapshot_at:
+                with contextlib.suppress(StoreUnwritable):  # a snapshot is only for speed
+                    self._write_whole(self._snapshot())
+
+    def _write_whole(self, data: bytes) -> None:
+        """Append ``data`` or leave the segment as it was."""
+        if self._fd is None:
+            raise StoreUnwritable(f"{self.record.folder} takes nothing at the moment: free some space there.")
+        before = os.fstat(self._fd).st_size
+        try:
+            rest = memoryview(data)
+            while rest:
+                rest = rest[os.write(self._fd, rest) :]
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._fd, before)
+            raise StoreUnwritable(
+                f"{self.record.folder} takes nothing at the moment ({error.strerror}): free some space there."
+            ) from error
 
     def file(self, entry: FileEntry) -> str | None:
         """Append that a file was saved; the digest whose content no file of the run has any more, if there is one."""
@@ -139,6 +190,19 @@ class Writer:
                 os.close(self._fd)
                 self._fd = None
             self.closed = True
+
+    def release(self) -> None:
+        """Let the run go without a word about how it ends; what it said last stays."""
+        with self.lock:
+            if self._fd is not None:
+                os.close(self._fd)
+                self._fd = None
+            self.closed = True
+
+    @property
+    def attached(self) -> bool:
+        """Whether the disk took this writer's first line."""
+        return self._fd is not None
 
     @property
     def in_memory(self) -> int:
@@ -186,10 +250,13 @@ class Writer:
                 self._hold(line[written:])
         self._since_snapshot += len(line)
         if self._since_snapshot >= self._snapshot_at:
-            snapshot = lines.seal(lines.SNAPSHOT, lines.dump_any(self.point.dump()))
-            self._snapshot_at = max(_SNAPSHOT_EVERY, 8 * len(snapshot))
-            self._since_snapshot = -len(snapshot)
-            self._append(snapshot)
+            self._append(self._snapshot())
+
+    def _snapshot(self) -> bytes:
+        snapshot = lines.seal(lines.SNAPSHOT, lines.dump_any(self.point.dump()))
+        self._snapshot_at = max(_SNAPSHOT_EVERY, 8 * len(snapshot))
+        self._since_snapshot = -len(snapshot)
+        return snapshot
 
     def _hold(self, line: bytes) -> None:
         if self._backlog_bytes + len(line) > BACKLOG_BOUND:
@@ -243,6 +310,13 @@ class Writer:
             with contextlib.suppress(OSError):
                 os.close(self._fd)
             self._fd = None
+
+
+def _continued(base: Tail | None, rewound_to: tuple[int, int] | None) -> list[int] | None:
+    """The segment, and the bytes of it, that a new one continues."""
+    if rewound_to is not None:
+        return list(rewound_to) if rewound_to[0] else None
+    return base and [base.token, base.end]
 
 
 def in_use(tail: Tail, owner: lease.Owner) -> RunInUse:
