@@ -26,9 +26,9 @@ LAYERS = [
     {"_run", "_exit"},
     {"_init"},
     {"render", "view", "listing"},
-    {"notebook", "cli", "__main__", "demo", "integrations", "keras", "util", "__init__"},
+    {"notebook", "cli", "server", "__main__", "demo", "integrations", "keras", "util", "__init__"},
 ]
-FACES = {"notebook", "integrations", "keras", "demo"}
+FACES = {"notebook", "server", "integrations", "keras", "demo"}
 OF_JUPYTER_AND_FRAMEWORKS = {
     "IPython", "ipykernel", "ipywidgets", "jupyter_client", "jupyter_core", "jupyter_server", "nbclient", "nbformat",
     "keras", "torch", "jax", "numpy", "tensorflow",
@@ -115,7 +115,7 @@ def _nested(tree: ast.Module) -> set[str]:
     return {
         inner.name
         for node in ast.walk(tree)
-        if isinstance(node, ast.FunctionDef)
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
         for inner in ast.walk(node)
         if isinstance(inner, ast.FunctionDef) and inner is not node
     }

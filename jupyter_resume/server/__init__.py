@@ -7,7 +7,8 @@ GraphQL show what was recorded locally.
 The way of a request: `app` (routes) -> `access` (whose key) -> one of
 
 - `graphql` -> `queries` and `mutations`, whose nodes are `nodes` -- the schema is schema.graphql
-- `streams`: a post to file_stream becomes lines of the record; `positions` finds a line by its number
+- `posts` -> `streams`: a post to file_stream becomes lines of the record; `positions` finds a line by its number,
+  `claims` tells two clients of one run apart
 - `uploads` (signed by `tickets`; `archives` are unpacked) and `downloads`
 - `pages`: a run, a project, the list of projects
 

@@ -20,12 +20,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..errors import ResumeError
 from ..identity import RunPath
-from . import access, downloads, pages, streams, uploads
+from . import access, downloads, pages, posts, streams, uploads
 from .access import Client, Keys
 from .graphql import answer
 from .hosting import Hosted, Hosting
 from .limits import Limits
-from .nodes import Asking, path_of
+from .naming import path_of
+from .nodes import Asking
 from .refusals import Refusal, bad, translated
 from .tickets import Tickets
 
@@ -68,7 +69,9 @@ def application(serving: Serving) -> ASGIApp:
         Route(run, handlers.project),
         Route(run + "/runs/{run}", handlers.run),
     ]
-    app = Starlette(routes=routes, exception_handlers={ResumeError: _refused, HTTPException: _unrouted, Exception: _broken})
+    app = Starlette(
+        routes=routes, exception_handlers={ResumeError: _refused, HTTPException: _unrouted, Exception: _broken}
+    )
     return _Logged(app, serving)
 
 
@@ -104,7 +107,9 @@ class _Handlers:
         if origin is not None and origin.partition("://")[2] != host:
             raise Refusal(403, "Pages of other sites may not use this server.")
         if self.serving.trusting and host.rpartition(":")[0] not in ("127.0.0.1", "localhost", "[::1]"):
-            raise Refusal(403, "Without keys this server is for this machine only, under the name 127.0.0.1 or localhost.")
+            raise Refusal(
+                403, "Without keys this server is for this machine only, under the name 127.0.0.1 or localhost."
+            )
 
     def address(self, request: Request) -> str:
         """The address that the client knows this server by."""
@@ -117,19 +122,23 @@ class _Handlers:
         names = request.path_params
         path = path_of(names["entity"], names["project"], names["run"])
         if path is None:
-            raise Refusal(404, "There is no such run here: names have no / \\ # ? % : and ids only letters, digits, - and _.")
+            raise Refusal(
+                404, "There is no such run here: names have no / \\ # ? % : and ids only letters, digits, - and _."
+            )
         return path
 
     # W&B's protocol
 
     async def graphql(self, request: Request) -> Response:
+        """A query or mutation."""
         who = self.client(request)
         body = await _body(request, _MOST_GRAPHQL)
         asking = Asking(self.hosting, self.serving.tickets, who, self.address(request))
-        said = await to_thread.run_sync(lambda: answer(streams.parse(body, "The body"), asking))
+        said = await to_thread.run_sync(lambda: answer(posts.parse(body, "The body"), asking))
         return _json(said)
 
     async def file_stream(self, request: Request) -> Response:
+        """A post of lines."""
         who, run = self.client(request), self.run_of(request)
         who.check_write(run.entity)
         token = request.headers.get("x-jupyter-resume-token", "")
@@ -139,21 +148,21 @@ class _Handlers:
             "{}:{}".format(*request.client) if request.client else None,
             int(token) if token.isdigit() else None,
         )
-        body = await _body(request, streams.MOST_BYTES)
-
-        def act(hosted: Hosted) -> dict[str, Any]:
-            return streams.take(hosted, post, sender, self.hosting.clock())
+        body = await _body(request, posts.MOST_BYTES)
 
         def work() -> dict[str, Any]:
-            nonlocal post
-            post = streams.read(body)
+            post = posts.read(body)
+
+            def act(hosted: Hosted) -> dict[str, Any]:
+                return streams.take(hosted, post, sender, self.hosting.clock())
+
             said: dict[str, Any] = self.hosting.change(run, act)
             return said
 
-        post = streams.Post()
         return _json(await to_thread.run_sync(work))
 
     async def put(self, request: Request) -> Response:
+        """A file's content, by a signed address."""
         run, name = self.run_of(request), request.path_params["name"]
         ticket = self.serving.tickets.check("PUT", run, name, request.query_params)
         length = request.headers.get("content-length", "")
@@ -162,11 +171,13 @@ class _Handlers:
         return Response(status_code=200)
 
     async def get(self, request: Request) -> Response:
+        """A file's content to whom has a signed address."""
         run, name = self.run_of(request), request.path_params["name"]
         self.serving.tickets.check("GET", run, name, request.query_params)
         return await to_thread.run_sync(lambda: downloads.send(self.hosting, run, name, request))
 
     async def download(self, request: Request) -> Response:
+        """A file's content to whom has a key."""
         who, run = self.client(request, reading=True), self.run_of(request)
         who.check_read(run.entity)
         return await to_thread.run_sync(lambda: downloads.send(self.hosting, run, request.path_params["name"], request))
@@ -174,10 +185,12 @@ class _Handlers:
     # Pages
 
     async def home(self, request: Request) -> Response:
+        """The page of projects."""
         who = self.client(request, reading=True)
         return await self._page(lambda: pages.home(self.hosting, who))
 
     async def project(self, request: Request) -> Response:
+        """The page of a project."""
         who, names = self.client(request, reading=True), request.path_params
         who.check_read(names["entity"])
         order = request.query_params.get("order", "-created_at")
@@ -186,6 +199,7 @@ class _Handlers:
         return await self._page(lambda: pages.project(self.hosting, names["entity"], names["project"], order, at))
 
     async def run(self, request: Request) -> Response:
+        """The page of a run."""
         who, run = self.client(request, reading=True), self.run_of(request)
         who.check_read(run.entity)
         return await self._page(lambda: pages.run(self.hosting, run))
@@ -194,6 +208,7 @@ class _Handlers:
         return Response(await to_thread.run_sync(make), headers=_SAFE, media_type="text/html")
 
     async def health(self, request: Request) -> Response:
+        """Whether the server answers."""
         return Response("ok\n", media_type="text/plain")
 
 
@@ -209,7 +224,7 @@ async def _body(request: Request, most: int) -> bytes:
         if size > most:
             raise too_large
         pieces.append(piece)
-    return streams.unpack(b"".join(pieces), request.headers.get("content-encoding", ""), most)
+    return posts.unpack(b"".join(pieces), request.headers.get("content-encoding", ""), most)
 
 
 def _json(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
@@ -278,5 +293,3 @@ class _Logged:
 def to_stderr(line: str) -> None:
     """Print a log line with the time."""
     print(time.strftime("%Y-%m-%dT%H:%M:%S"), line, file=sys.stderr, flush=True)
-
-

@@ -36,7 +36,9 @@ def unpack(archive: BinaryIO, blobs: Blobs, most: int = MOST_BYTES) -> list[tupl
                 if member.isdir():
                     continue
                 if not member.isreg():
-                    raise bad(f"The archive holds {member.name!r:.80}, which is no plain file: nothing of it was taken.")
+                    raise bad(
+                        f"The archive holds {member.name!r:.80}, which is no plain file: nothing of it was taken."
+                    )
                 name = safe_name(member.name)
                 total += member.size
                 if len(taken) >= MOST_FILES or total > most:

@@ -1,4 +1,4 @@
-"""MD5, which W&B's listings name: taken while a file arrives; of a file that was saved locally, when it is asked for."""
+"""MD5, which W&B's listings name: taken while a file arrives, else when it is asked for."""
 
 from __future__ import annotations
 

@@ -72,9 +72,8 @@ def answer(body: Any, asking: Asking) -> dict[str, Any]:
     if operation is None:
         return {"errors": [{"message": "The document has no operation of that name."}], "data": None}
     root = Mutation(asking) if operation.operation is OperationType.MUTATION else Query(asking)
-    result = execute(
-        schema(), document, root, variable_values=variables or {}, operation_name=operation.name and operation.name.value
-    )
+    named = operation.name.value if operation.name else None
+    result = execute(schema(), document, root, variable_values=variables or {}, operation_name=named)
     assert isinstance(result, ExecutionResult)
     for error in result.errors or ():
         if isinstance(error.original_error, (ResumeError, OSError)):

@@ -22,8 +22,7 @@ def sample(
     numbers = positions.between(min_step, max_step)
     if most is not None:
         numbers = numbers[:most]
-    whole = [row for row in positions.rows(thinned(numbers, samples or _SAMPLES)) if row is not None]
-    return whole
+    return [row for row in positions.rows(thinned(numbers, samples or _SAMPLES)) if row is not None]
 
 
 def by_spec(positions: Positions, spec: str) -> list[dict[str, Any]]:

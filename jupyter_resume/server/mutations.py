@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
 from ..identity import DEFAULT_PROJECT, RunPath, generate_id
 from ..store import lines
 from .hosting import ALIVE, Hosted, Seen, state
-from .nodes import Asking, FileNode, ProjectNode, RunNode, decode_id, run_of_id
+from .naming import decode_id, run_of_id
+from .nodes import Asking, FileNode, ProjectNode, RunNode
+from .posts import parse
 from .refusals import bad, missing
-from .streams import difference, parse
+from .streams import difference
 
 _META = {
     "displayName": "name",
@@ -55,9 +58,13 @@ class Mutation:
                 raise missing(path)
         else:
             name = input.get("name") or generate_id()
-            path = RunPath.of(self._asking.entity(input.get("entityName")), input.get("modelName") or DEFAULT_PROJECT, name)
+            path = RunPath.of(
+                self._asking.entity(input.get("entityName")), input.get("modelName") or DEFAULT_PROJECT, name
+            )
             if path.run_id != name:
-                raise bad(f"The run id {name!r:.80} has other characters than letters, digits, - and _: choose another.")
+                raise bad(
+                    f"The run id {name!r:.80} has other characters than letters, digits, - and _: choose another."
+                )
         client.check_write(path.entity)
         return path
 
@@ -75,7 +82,9 @@ class Mutation:
         if wandb and (known := {**(point.meta.get("wandb") or {}), **wandb}) != point.meta.get("wandb"):
             meta["wandb"] = known
         changes: list[tuple[str, Any]] = [(lines.META, meta)] if meta else []
-        if config := {key: value for key, value in config.items() if key not in point.config or point.config[key] != value}:
+        if config := {
+            key: value for key, value in config.items() if key not in point.config or point.config[key] != value
+        }:
             changes.append((lines.CONFIG, {"set": config}))
         if input.get("summaryMetrics") is not None:
             summary = _object(input["summaryMetrics"], "summaryMetrics")
@@ -120,10 +129,10 @@ class Mutation:
             of.setdefault(RunPath.of(parts[2], parts[1], parts[0]), []).append(parts[3])
         for path, names in of.items():
             self._asking.client.check_write(path.entity)
-            self._asking.hosting.change(path, lambda hosted, path=path, names=names: self._drop(hosted, path, names))
+            self._asking.hosting.change(path, functools.partial(self._drop, path, names))
         return {"success": True, **_echo(input)}
 
-    def _drop(self, hosted: Hosted, path: RunPath, names: Sequence[str]) -> None:
+    def _drop(self, path: RunPath, names: Sequence[str], hosted: Hosted) -> None:
         gone = [hosted.point.files[name].digest for name in names if name in hosted.point.files]
         hosted.commit([(lines.NO_FILE, {"name": name}) for name in names if name in hosted.point.files])
         left = {entry.digest for entry in hosted.point.files.values()}
@@ -191,7 +200,9 @@ class Mutation:
         return path
 
     def _run(self, input: dict[str, Any], must: bool = True) -> Any:
-        path = RunPath.of(self._asking.entity(input.get("entityName")), input.get("projectName") or "", input["runName"] or "")
+        path = RunPath.of(
+            self._asking.entity(input.get("entityName")), input.get("projectName") or "", input["runName"] or ""
+        )
         self._asking.client.check_write(path.entity)
         seen = self._asking.hosting.see(path) if path.run_id == input["runName"] else None
         if seen is None:
@@ -224,5 +235,3 @@ def _object(text: str, what: str) -> dict[str, Any]:
 
 def _echo(input: dict[str, Any]) -> dict[str, Any]:
     return {"clientMutationId": input.get("clientMutationId")}
-
-

@@ -5,30 +5,23 @@ A field of the schema is an attribute here, or a method that takes the query's `
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
 import mimetypes
 import re
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from functools import cached_property
 from typing import Any
-from urllib.parse import quote, unquote
 
 from .. import files as run_files
-from ..errors import InvalidInput, UnsafeName
-from ..identity import RunPath
+from ..errors import UnsafeName
 from ..store.record import FileEntry
 from . import history, selection
 from .access import Client
 from .digests import md5_of
 from .hosting import Hosting, Seen
-from .refusals import bad
+from .naming import MOST, dumps, encode_id, file_path, iso, number_of, page, path_of
 from .tickets import Tickets
 
 _STATES = {"interrupted": "killed"}  # ours, in W&B's words
-_MOST = 1000  # nodes of one page
 
 
 @dataclass(frozen=True)
@@ -43,58 +36,6 @@ class Asking:
     def entity(self, name: str | None) -> str:
         """The entity that is meant; the key's own if none is named."""
         return name or self.client.entity
-
-
-def page(nodes: list[Any], after: str | None, first: int | None) -> dict[str, Any]:
-    """A connection: the nodes behind the cursor ``after``."""
-    start = int(after) if after and after.isdigit() else 0
-    end = start + max(0, min(_MOST if first is None else first, _MOST))
-    edges = [{"node": node, "cursor": str(n + 1)} for n, node in enumerate(nodes[start:end], start)]
-    info = {"endCursor": edges[-1]["cursor"] if edges else None, "hasNextPage": end < len(nodes)}
-    return {"edges": edges, "pageInfo": info, "uploadHeaders": [], "totalCount": len(nodes)}
-
-
-def encode_id(kind: str, *parts: str) -> str:
-    """A storage id."""
-    return base64.b64encode(":".join((kind, "v1", *(quote(part, safe="") for part in parts))).encode()).decode()
-
-
-def decode_id(text: str, kind: str) -> list[str] | None:
-    """The parts of a storage id; None if it is no such."""
-    try:
-        said, version, *parts = base64.b64decode(text, validate=True).decode().split(":")
-    except (binascii.Error, ValueError):
-        return None
-    return [unquote(part) for part in parts] if (said, version) == (kind, "v1") else None
-
-
-def run_of_id(text: str) -> RunPath:
-    """The run of a storage id. Raises Refusal."""
-    parts = decode_id(text, "Run")
-    if parts is None or len(parts) != 3:
-        raise bad(f"{text!r:.80} is no id of a run here.")
-    return RunPath.of(parts[2], parts[1], parts[0])
-
-
-def path_of(entity: str, project: str | None, run_id: str | None) -> RunPath | None:
-    """The path for names from outside; None for what cannot be a run's name here."""
-    try:
-        path = RunPath.of(entity, project or "", run_id or "")
-    except InvalidInput:
-        return None
-    return path if path.run_id == run_id else None
-
-
-def iso(at: float) -> str:
-    """Unix seconds as W&B writes them."""
-    return datetime.fromtimestamp(at, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")
-
-
-def number_of(text: str) -> int:
-    """A number for a name, always the same: W&B's internal ids are numbers."""
-    from zlib import crc32
-
-    return crc32(text.encode()) & 0x7FFFFFFF
 
 
 class ProjectNode:
@@ -187,7 +128,7 @@ class RunNode:
         self.fileCount = len(point.files)
         self.fencingToken = point.fence
         self.conflictCount, self.outOfOrderCount = point.conflicts, point.out_of_order
-        self.runInfo = {"program": meta.get("program"), "args": []}
+        self.runInfo: dict[str, Any] = {"program": meta.get("program"), "args": []}
 
     @property
     def project(self) -> ProjectNode:
@@ -274,7 +215,7 @@ class RunNode:
         """Output by lines, from the front by pages or the last ones."""
         count = self._positions.console_count
         start = max(0, count - last) if last is not None else int(after) if after and after.isdigit() else 0
-        end = min(count, start + (_MOST if first is None else max(0, first)))
+        end = min(count, start + (MOST if first is None else max(0, first)))
         numbers = range(start, count if last is not None else end)
         edges = [
             {"node": history.log_line(number, text), "cursor": str(number + 1)}
@@ -287,7 +228,7 @@ class RunNode:
         """What was kept aside."""
         if not self._seen.point.conflicts:
             return []
-        return list(self._positions.conflicts(_MOST if last is None else last))
+        return list(self._positions.conflicts(MOST if last is None else last))
 
     def files(
         self,
@@ -343,16 +284,6 @@ class FileNode:
     def md5(self) -> str:
         """Base64; "0" if there is no such file."""
         return md5_of(self._run._asking.hosting.store.blobs(self._run.path), self._entry) if self._entry else "0"
-
-
-def file_path(run: RunPath, name: str) -> str:
-    """The path that a run's file is downloaded from."""
-    return "/".join(("/files", *(quote(part, safe="") for part in (run.entity, run.project, run.run_id)), quote(name)))
-
-
-def dumps(value: Any) -> str:
-    """JSON, NaN and infinities as W&B's own clients write them."""
-    return json.dumps(value)
 
 
 def _kind(value: Any) -> str:

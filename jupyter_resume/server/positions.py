@@ -162,7 +162,8 @@ class Positions:
         """Segment and byte behind the first ``count`` lines of the history; (0, 0) for none."""
         if count == 0:
             return 0, 0
-        place = max([p for p in self._places[:count]] + [p for n in range(count) for p in self._more.get(n, ())])
+        further = (place for number, places in self._more.items() if number < count for place in places)
+        place = max(max(self._places[:count]), *further, MISSING)
         token, at = place >> _OFFSET_BITS, place & _OFFSET
         with self.record.segment(token).open("rb") as file:
             file.seek(at)
@@ -219,6 +220,7 @@ class _Reader:
         self._last: tuple[int, tuple[str, Any] | None] = (MISSING, None)
 
     def line(self, place: int) -> tuple[str, Any] | None:
+        """Kind and value of the line at a place; None if it is damaged."""
         if place != self._last[0]:
             token = place >> _OFFSET_BITS
             if token not in self._files:

@@ -6,7 +6,8 @@ from typing import Any
 
 from ..errors import InvalidInput
 from ..identity import check_name
-from .nodes import Asking, EntityNode, ProjectNode, encode_id, page, projects
+from .naming import encode_id, page
+from .nodes import Asking, EntityNode, ProjectNode, projects
 
 
 class Query:
@@ -14,7 +15,7 @@ class Query:
 
     def __init__(self, asking: Asking) -> None:
         self._asking = asking
-        self.serverInfo = {
+        self.serverInfo: dict[str, Any] = {
             "cliVersionInfo": {"min_cli_version": "0.8.0", "max_cli_version": "999.0.0"},
             "latestLocalVersionInfo": None,
             "features": [],
@@ -67,6 +68,8 @@ class Query:
     ) -> dict[str, Any]:
         """The projects of an entity."""
         entity = self._asking.entity(entityName)
-        return projects(self._asking, entity, after, first) if self._asking.client.may_read(entity) else page([], None, 0)
+        if not self._asking.client.may_read(entity):
+            return page([], None, 0)
+        return projects(self._asking, entity, after, first)
 
     models = projects

@@ -9,7 +9,7 @@ RETRY_SECONDS = 2
 
 
 class Refusal(ResumeError):
-    """What a request cannot have. ``status`` is HTTP's; with ``retry_after`` (seconds) the same request may succeed later."""
+    """What a request cannot have: a status of HTTP, and ``retry_after`` seconds if the same may succeed later."""
 
     def __init__(self, status: int, sentence: str, retry_after: int | None = None) -> None:
         super().__init__(sentence)

@@ -52,7 +52,8 @@ class Tickets:
 
 def storage_path(run: RunPath, name: str) -> str:
     """The path below which content is exchanged by ticket."""
-    return "/".join(("/storage", *(quote(part, safe="") for part in (run.entity, run.project, run.run_id)), quote(name)))
+    parts = [quote(part, safe="") for part in (run.entity, run.project, run.run_id)]
+    return "/".join(("/storage", *parts, quote(name)))
 
 
 def _secret(file: Path) -> bytes:

@@ -151,7 +151,10 @@ class Writer:
         """Append ``data`` or leave the segment as it was."""
         if self._fd is None:
             raise StoreUnwritable(f"{self.record.folder} takes nothing at the moment: free some space there.")
-        before = os.fstat(self._fd).st_size
+        stat = os.fstat(self._fd)
+        before = stat.st_size
+        if not stat.st_nlink:
+            raise StoreUnwritable(f"{self.record.folder} was removed while run {self.point.path} was being written.")
         try:
             rest = memoryview(data)
             while rest:
@@ -316,7 +319,7 @@ def _continued(base: Tail | None, rewound_to: tuple[int, int] | None) -> list[in
     """The segment, and the bytes of it, that a new one continues."""
     if rewound_to is not None:
         return list(rewound_to) if rewound_to[0] else None
-    return base and [base.token, base.end]
+    return None if base is None else [base.token, base.end]
 
 
 def in_use(tail: Tail, owner: lease.Owner) -> RunInUse:
