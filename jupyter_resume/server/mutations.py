@@ -9,10 +9,10 @@ from typing import Any
 from ..identity import DEFAULT_PROJECT, RunPath, generate_id
 from ..store import lines
 from .hosting import ALIVE, Hosted, Seen, state
-from .naming import decode_id, run_of_id
+from .naming import decode_id, path_of, run_of_id
 from .nodes import Asking, FileNode, ProjectNode, RunNode
 from .posts import parse
-from .refusals import bad, missing
+from .refusals import Refusal, bad, missing
 from .streams import difference
 
 _META = {
@@ -57,7 +57,7 @@ class Mutation:
             if self._asking.hosting.see(path) is None:
                 raise missing(path)
         else:
-            name = input.get("name") or generate_id()
+            name = (input.get("name") or generate_id()).replace(".", "-")
             path = RunPath.of(
                 self._asking.entity(input.get("entityName")), input.get("modelName") or DEFAULT_PROJECT, name
             )
@@ -74,8 +74,13 @@ class Mutation:
         begins = not point.sessions or bool(input.get("host") or input.get("jobProgram"))  # else it is a change
         meta: dict[str, Any] = {to: input[of] for of, to in _META.items() if input.get(of) is not None}
         meta = {key: value for key, value in meta.items() if point.meta.get(key) != value}
+        name = input.get("name") or point.run_id
         if not point.sessions:
             meta["user"] = self._asking.client.name
+            if name != point.run_id:
+                meta["asked_id"] = name
+        elif not input.get("id") and "." in name and name != point.meta.get("asked_id", point.run_id):
+            raise bad(f"The id {name!r} would be written {point.run_id!r}, which is another run: choose another id.")
         if begins:
             meta.update({key: None for key in ("stopped", "preempting") if point.meta.get(key)})
         config, wandb = _config(input.get("config"))
@@ -200,14 +205,13 @@ class Mutation:
         return path
 
     def _run(self, input: dict[str, Any], must: bool = True) -> Any:
-        path = RunPath.of(
-            self._asking.entity(input.get("entityName")), input.get("projectName") or "", input["runName"] or ""
-        )
-        self._asking.client.check_write(path.entity)
-        seen = self._asking.hosting.see(path) if path.run_id == input["runName"] else None
+        entity, project, name = self._asking.entity(input.get("entityName")), input.get("projectName"), input["runName"]
+        self._asking.client.check_write(entity)
+        path = path_of(entity, project, name)
+        seen = self._asking.hosting.see(path) if path else None
         if seen is None:
             if must:
-                raise missing(path)
+                raise Refusal(404, f"There is no run {entity}/{project}/{name} here: check the entity, project and id.")
             return None
         return RunNode(self._asking, seen)
 

@@ -51,12 +51,15 @@ def run_of_id(text: str) -> RunPath:
 
 
 def path_of(entity: str, project: str | None, run_id: str | None) -> RunPath | None:
-    """The path for names from outside; None for what cannot be a run's name here."""
+    """The path for names from outside; None for what cannot be a run's name here.
+
+    A dot in an id becomes a dash, as in `init`: scripts like to make ids of numbers ("lr0.1").
+    """
     try:
-        path = RunPath.of(entity, project or "", run_id or "")
+        path = RunPath.of(entity, project or "", (run_id or "").replace(".", "-"))
     except InvalidInput:
         return None
-    return path if path.run_id == run_id else None
+    return path if path.run_id == (run_id or "").replace(".", "-") else None
 
 
 def iso(at: float) -> str:

@@ -34,8 +34,8 @@ class Asking:
     address: str
 
     def entity(self, name: str | None) -> str:
-        """The entity that is meant; the key's own if none is named."""
-        return name or self.client.entity
+        """The entity that is meant; the key's own if none is named (SDK 0.8 writes none as "None")."""
+        return self.client.entity if name in (None, "", "None") else str(name)
 
 
 class ProjectNode:
