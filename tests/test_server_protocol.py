@@ -59,6 +59,15 @@ def test_a_new_config_value_wins_and_old_keys_stay(client: Client) -> None:
     assert (config["lr"]["value"], config["old"]["value"]) == (2, 1)
 
 
+def test_a_variable_that_is_declared_as_needed_may_be_null(client: Client) -> None:
+    query = """mutation UpsertBucket($name: String, $project: String, $entity: String!) {
+      upsertBucket(input: {name: $name, modelName: $project, entityName: $entity}) { bucket { project { entity { name } } } } }"""
+    made = client.query(query, name="r", project=client.project, entity=None)
+    assert made["upsertBucket"]["bucket"]["project"]["entity"]["name"] == "local"
+    said = client.ask("mutation($files: [ID!]!) { deleteFiles(input: {files: $files}) { success } }", files=None)
+    assert (said["status"], bool(said["errors"][0]["message"])) == (200, True)
+
+
 def test_a_run_without_a_name_gets_one(client: Client) -> None:
     made = client.query(
         "mutation($p: String) { upsertBucket(input: {modelName: $p}) { bucket { name } } }", p=client.project
@@ -241,8 +250,8 @@ def test_introspection_has_lists_and_never_null(client: Client) -> None:
 def test_the_viewer_and_the_server_introduce_themselves(client: Client) -> None:
     found = client.query(
         "{ viewer { id entity username email flags teams { edges { node { name } } } } serverInfo { cliVersionInfo "
-        'features { name isEnabled } latestLocalVersionInfo { outOfDate } } entity(name: "local") {
-      organization { name } } }'
+        "features { name isEnabled } latestLocalVersionInfo { outOfDate } } "
+        'entity(name: "local") { organization { name } } }'
     )
     assert found["viewer"]["entity"] == "local"
     assert json.loads(found["viewer"]["flags"]) == {}
@@ -302,7 +311,8 @@ def test_projects_are_listed(client: Client) -> None:
     found = client.query(
         "{ models(first: 1000) { edges { node { id name entityName createdAt isBenchmark } } pageInfo { endCursor } } }"
     )
-    assert client.project in [edge["node"]["name"] for edge in found["models"]["edges"]]
+    nodes = {edge["node"]["name"]: edge["node"] for edge in found["models"]["edges"]}
+    assert nodes[client.project]["createdAt"].startswith("20")
 
 
 def test_history_is_asked_by_steps_by_samples_and_by_keys(client: Client) -> None:

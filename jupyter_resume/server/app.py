@@ -102,8 +102,8 @@ class _Handlers:
     def _check_origin(self, request: Request) -> None:
         """A page of another site, which a browser has open, must not use this server on its behalf."""
         host, origin = request.headers.get("host", ""), request.headers.get("origin")
-        if not _HOST.fullmatch(host):
-            raise bad("The Host header is not a host and port.")
+        if len(request.headers.getlist("host")) != 1 or not _HOST.fullmatch(host):
+            raise bad("The Host header is not one host and port.")
         if origin is not None and origin.partition("://")[2] != host:
             raise Refusal(403, "Pages of other sites may not use this server.")
         if self.serving.trusting and host.rpartition(":")[0] not in ("127.0.0.1", "localhost", "[::1]"):

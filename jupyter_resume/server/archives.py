@@ -6,12 +6,13 @@ than was agreed on is a refusal, and nothing of the archive is kept.
 
 from __future__ import annotations
 
+import gzip
 import re
 import tarfile
 import zlib
+from dataclasses import dataclass
 from typing import BinaryIO
 
-from ..errors import UnsafeName
 from ..files import safe_name
 from ..store.blobs import Blobs
 from .refusals import Refusal, bad
@@ -26,36 +27,42 @@ def is_archive(name: str) -> bool:
     return bool(_NAME.fullmatch(name))
 
 
-def unpack(archive: BinaryIO, blobs: Blobs, most: int = MOST_BYTES) -> list[tuple[str, int, str, bytes]]:
-    """Take in the files of an archive: of each the name, size, digest and MD5. Raises Refusal."""
-    taken: dict[str, tuple[str, int, str, bytes]] = {}
-    total = 0
+@dataclass(frozen=True)
+class Taken:
+    """A content that became a blob: the name it is for, its size in bytes, its digests."""
+
+    name: str
+    size: int
+    digest: str
+    md5: bytes
+
+
+def unpack(archive: BinaryIO, blobs: Blobs, taken: list[Taken], most: int = MOST_BYTES) -> None:
+    """Take in the files of an archive, adding them to ``taken``, also those before a Refusal."""
     try:
-        with tarfile.open(fileobj=archive, mode="r:gz") as opened:
+        with gzip.GzipFile(fileobj=archive) as plain, tarfile.open(fileobj=plain, mode="r|") as opened:
             for member in opened:
-                if member.isdir():
-                    continue
-                if not member.isreg():
-                    raise bad(
-                        f"The archive holds {member.name!r:.80}, which is no plain file: nothing of it was taken."
-                    )
-                name = safe_name(member.name)
-                total += member.size
-                if len(taken) >= MOST_FILES or total > most:
-                    raise Refusal(413, f"The archive holds more than {MOST_FILES:,} files or {most >> 20:,} MiB.")
-                content = opened.extractfile(member)
-                assert content is not None
-                with content, blobs.incoming() as incoming:
-                    while data := content.read(1 << 20):
-                        incoming.write(data)
-                    if incoming.size != member.size:
-                        raise bad("The archive is cut off: nothing of it was taken.")
-                    digest, md5 = incoming.keep()
-                    taken[name] = (name, incoming.size, digest, md5)
+                most -= member.size
+                if len(taken) >= MOST_FILES or most < 0:
+                    raise Refusal(413, f"The archive holds more than {MOST_FILES:,} files or {MOST_BYTES >> 30} GiB.")
+                if not member.isdir():
+                    taken.append(_take(opened, member, blobs))
+            while plain.read(1 << 20):  # to the end, where its checksum is
+                pass
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise bad("The archive is damaged: nothing of it was taken.") from None
-    except UnsafeName as error:
-        raise bad(str(error)) from None
-    return list(taken.values())
+
+
+def _take(opened: tarfile.TarFile, member: tarfile.TarInfo, blobs: Blobs) -> Taken:
+    content = opened.extractfile(member) if member.isreg() else None
+    if content is None:
+        raise bad(f"The archive holds {member.name!r:.80}, which is no plain file: nothing of it was taken.")
+    name = safe_name(member.name)
+    with content, blobs.incoming() as incoming:
+        while data := content.read(1 << 20):
+            incoming.write(data)
+        if incoming.size != member.size:
+            raise bad("The archive is cut off: nothing of it was taken.")
+        return Taken(name, incoming.size, *incoming.keep())

@@ -9,7 +9,7 @@ from typing import Any
 from ..identity import DEFAULT_PROJECT, RunPath, generate_id
 from ..store import lines
 from .hosting import ALIVE, Hosted, Seen, state
-from .naming import decode_id, path_of, run_of_id
+from .naming import decode_id, path_of, plain_id, run_of_id
 from .nodes import Asking, FileNode, ProjectNode, RunNode
 from .posts import parse
 from .refusals import Refusal, bad, missing
@@ -57,7 +57,7 @@ class Mutation:
             if self._asking.hosting.see(path) is None:
                 raise missing(path)
         else:
-            name = (input.get("name") or generate_id()).replace(".", "-")
+            name = plain_id(input.get("name") or generate_id())
             path = RunPath.of(
                 self._asking.entity(input.get("entityName")), input.get("modelName") or DEFAULT_PROJECT, name
             )

@@ -56,10 +56,15 @@ def path_of(entity: str, project: str | None, run_id: str | None) -> RunPath | N
     A dot in an id becomes a dash, as in `init`: scripts like to make ids of numbers ("lr0.1").
     """
     try:
-        path = RunPath.of(entity, project or "", (run_id or "").replace(".", "-"))
+        path = RunPath.of(entity, project or "", plain_id(run_id or ""))
     except InvalidInput:
         return None
-    return path if path.run_id == (run_id or "").replace(".", "-") else None
+    return path if path.run_id == plain_id(run_id or "") else None
+
+
+def plain_id(text: str) -> str:
+    """An id with dashes for its dots, if it is more than dots."""
+    return text if text.startswith(".") else text.replace(".", "-")
 
 
 def iso(at: float) -> str:

@@ -48,10 +48,16 @@ class ProjectNode:
         self.id = encode_id("Project", name, entity)
         self.internalId = str(number_of(f"{entity}/{name}"))
         self.entity = EntityNode(asking, entity)
-        self.description = self.repo = self.dockerImage = self.views = self.createdAt = self.user = None
+        self.description = self.repo = self.dockerImage = self.views = self.user = None
         self.access = "PRIVATE"
         self.isBenchmark = False
         self.readOnly = asking.client.role != "write"
+
+    @property
+    def createdAt(self) -> str | None:
+        """When its first run was begun."""
+        begun = self._asking.hosting.store.catalog.project(self.entityName, self.name)[1]
+        return None if begun is None else iso(begun)
 
     def run(self, info: Any, name: str | None = None, **_: Any) -> RunNode | None:
         """A run of the project."""
@@ -71,7 +77,7 @@ class ProjectNode:
         """How many runs match."""
         if selection.read_filters(filters):
             return len(self._chosen(filters))
-        return self._asking.hosting.store.catalog.count(self.entityName, self.name)
+        return self._asking.hosting.store.catalog.project(self.entityName, self.name)[0]
 
     def _chosen(self, filters: str | None = None, order: str | None = None) -> list[Seen]:
         return selection.choose(self._asking.hosting.list(self.entityName, self.name), filters, order)

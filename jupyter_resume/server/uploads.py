@@ -15,6 +15,7 @@ from ..store import lines
 from ..store.blobs import Blobs, Incoming
 from ..store.record import FileEntry
 from . import archives
+from .archives import Taken
 from .digests import encoded
 from .hosting import Hosted, Hosting
 from .refusals import Refusal, bad, missing, translated
@@ -59,34 +60,44 @@ async def _fill(incoming: Incoming, body: AsyncIterator[bytes], most: int) -> No
 
 
 def _keep(hosting: Hosting, run: RunPath, name: str, ticket: int, incoming: Incoming, blobs: Blobs) -> None:
-    """Make a blob an entry of the run. An address that was used already may only bring the same again."""
-    digest, md5 = incoming.keep()
-    files = [(name, incoming.size, digest, md5)]
-    unpacked = archives.is_archive(name)
+    """Make a blob an entry of the run, an archive one for each of its files; what then belongs to nothing goes."""
+    taken = [Taken(name, incoming.size, *incoming.keep())]
+    before = set()
     try:
-        if unpacked:
-            with blobs.open(digest) as archive:
-                files = archives.unpack(archive, blobs)
-        hosting.change(run, lambda hosted: _enter(hosted, files, ticket))
+        files = taken
+        if archives.is_archive(name):
+            files = []
+            with blobs.open(taken[0].digest) as archive:
+                try:
+                    archives.unpack(archive, blobs, files)
+                finally:
+                    taken += files
+        before = hosting.change(run, lambda hosted: _enter(hosted, files, ticket))
     finally:
-        see = hosting.see(run)
-        used = {entry.digest for entry in see.point.files.values()} if see else set()
-        for _, _, each, _ in [(name, 0, digest, b""), *files]:
-            if see and each not in used:
-                blobs.drop(each)
+        if seen := hosting.see(run):
+            used = {entry.digest for entry in seen.point.files.values()}
+            for digest in {each.digest for each in taken} | before:
+                if digest not in used:
+                    blobs.drop(digest)
 
 
-def _enter(hosted: Hosted, files: list[tuple[str, int, str, bytes]], ticket: int) -> None:
+def _enter(hosted: Hosted, files: list[Taken], ticket: int) -> set[str]:
+    """Record the files; the digests that they replace. An address that was used may only bring the same again."""
     point, now = hosted.point, hosted.touched
     changes: list[tuple[str, Any]] = []
-    for name, size, digest, md5 in files:
-        known = point.files.get(name)
+    replaced = set()
+    for each in files:
+        known = point.files.get(each.name)
         before = int(known.metadata.get("ticket", 0)) if known else 0
         if known and before >= ticket:
-            if known.digest == digest:
+            if known.digest == each.digest:
                 continue
             why = "was used already" if before == ticket else "is older than what is there now"
-            raise Refusal(409, f"The address for {name!r:.80} {why}: ask for a new one; nothing was taken.")
-        about = {"md5": encoded(md5), "ticket": ticket}
-        changes.append((lines.FILE, asdict(FileEntry(name, size, digest, now, point.last_step, about))))
+            raise Refusal(409, f"The address for {each.name!r:.80} {why}: ask for a new one; nothing was taken.")
+        if known:
+            replaced.add(known.digest)
+        about = {"md5": encoded(each.md5), "ticket": ticket}
+        entry = FileEntry(each.name, each.size, each.digest, now, point.last_step, about)
+        changes.append((lines.FILE, asdict(entry)))
     hosted.commit(changes)
+    return replaced

@@ -82,10 +82,11 @@ class Catalog:
         )
         return self._use(lambda db: list(db.execute(asked, (entity,))))
 
-    def count(self, entity: str, project: str) -> int:
-        """How many runs a project has."""
-        asked = "SELECT count(*) FROM runs WHERE entity = ? AND project = ?"
-        return self._use(lambda db: int(db.execute(asked, (entity, project)).fetchone()[0]))
+    def project(self, entity: str, project: str) -> tuple[int, float | None]:
+        """How many runs a project has, and when the first was begun."""
+        asked = "SELECT count(*), min(created) FROM runs WHERE entity = ? AND project = ?"
+        count, begun = self._use(lambda db: db.execute(asked, (entity, project)).fetchone())
+        return count, begun
 
     def get(self, path: RunPath) -> CatalogEntry | None:
         """The entry of one run."""

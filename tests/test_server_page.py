@@ -1,0 +1,134 @@
+"""The pages of the server in a real browser, over runs that a real SDK logged; a screenshot of each lies in artifacts/."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .sdk import ROOT, Sdk, Server, train
+
+playwright = pytest.importorskip("playwright.sync_api")
+
+pytest_plugins = ("tests.sdk",)
+
+FLAGS = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking " \
+    "--disable-component-update --disable-sync --host-resolver-rules=MAP|*|~NOTFOUND,EXCLUDE|127.0.0.1"  # fmt: skip
+HOSTILE = "<script>document.title = 'owned'</script><img src=x onerror=\"document.title='owned'\">"
+
+
+@pytest.fixture(scope="module")
+def run_url(current: Sdk, server: Server) -> str:
+    """A finished run with curves, files, notes that attack, and a sister; the address that the SDK printed for it."""
+    init = {
+        "name": f"baseline {HOSTILE}",
+        "notes": f"first try {HOSTILE}",
+        "tags": ["cnn", "<b>bold</b>"],
+        "config": {"lr": 0.001, "layers": [64, 64], "optimizer": {"name": "adam", "beta": 0.9}, HOSTILE: HOSTILE},
+    }
+    rows = [{"loss": math.exp(-n / 20), "accuracy": 1 - math.exp(-n / 30), "lr": 0.001 * 0.98**n} for n in range(120)]
+    result = train(current, server, "paged", init=init, rows=rows, files={"model.bin": "weights", "note.txt": "hi"})
+    sister = train(current, server, "sister", init={"config": {"lr": 0.01}}, rows=rows[:30], then="raise")
+    done = result.result()
+    assert done.rc == 0, done.output
+    sister.result()
+    url: str = done.event("init")["url"]
+    assert url in done.output.replace("@{", ""), "the SDK did not print the address"
+    return url
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[object]:
+    """Chromium, without any way out of loopback."""
+    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if path is None:
+        pytest.skip("Chromium is not installed")
+    with playwright.sync_playwright() as machine:
+        flags = [flag.replace("|", " ") for flag in FLAGS.split()]
+        opened = machine.chromium.launch(executable_path=path, args=flags)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def page(browser: object) -> Iterator[object]:
+    """An empty page that fails the test on a script's error, and on any request that leaves the server."""
+    opened = browser.new_page(viewport={"width": 1200, "height": 900})  # type: ignore[attr-defined]
+    troubles: list[str] = []
+    opened.on("pageerror", lambda error: troubles.append(str(error)))
+    opened.on("console", lambda said: troubles.append(said.text) if said.type == "error" else None)
+    opened.on("request", lambda sent: troubles.append(sent.url) if "127.0.0.1" not in sent.url and
+              not sent.url.startswith("data:") else None)  # fmt: skip
+    yield opened
+    opened.close()
+    assert troubles == []
+
+
+def shot(page: object, name: str) -> Path:
+    """A screenshot of the whole page, in artifacts/."""
+    folder = ROOT / "artifacts"
+    folder.mkdir(exist_ok=True)
+    page.screenshot(path=folder / name, full_page=True)  # type: ignore[attr-defined]
+    return folder / name
+
+
+def test_the_address_that_the_sdk_prints_opens_the_run(page: object, run_url: str) -> None:
+    answer = page.goto(run_url)  # type: ignore[attr-defined]
+    assert answer.status == 200
+    body = page.locator("body")  # type: ignore[attr-defined]
+    text = body.inner_text()
+    for expected in ("finished", "step 119", "120 rows", "first try", "optimizer", "adam", "model.bin", "loss is"):
+        assert expected in text
+    assert HOSTILE in text, "the markup of a name was taken away, or run"
+    assert page.title() != "owned"  # type: ignore[attr-defined]
+    assert page.locator("script, img").count() == 0  # type: ignore[attr-defined]
+    curves = page.locator("figure:has(svg)")  # type: ignore[attr-defined]
+    assert {"loss", "accuracy", "lr"} <= set(curves.locator("figcaption span").all_inner_texts())
+    box = curves.first.locator("svg .course").first.bounding_box()
+    assert box["width"] > 100
+    assert box["height"] > 30
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")  # type: ignore[attr-defined]
+    assert shot(page, "server-run.png").stat().st_size > 10_000
+
+
+def test_a_file_is_downloaded_from_the_page(page: object, run_url: str) -> None:
+    page.goto(run_url)  # type: ignore[attr-defined]
+    with page.expect_download() as download:  # type: ignore[attr-defined]
+        page.get_by_role("link", name="model.bin").click()  # type: ignore[attr-defined]
+    assert Path(download.value.path()).read_text() == "weights"
+
+
+def test_the_page_fits_a_narrow_dark_screen(browser: object, run_url: str) -> None:
+    page = browser.new_page(viewport={"width": 390, "height": 844}, color_scheme="dark")  # type: ignore[attr-defined]
+    page.goto(run_url)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    shot(page, "server-run-narrow.png")
+    page.close()
+
+
+def test_a_project_lists_its_runs_and_sorts_them(page: object, run_url: str) -> None:
+    page.goto(run_url)  # type: ignore[attr-defined]
+    page.get_by_role("link", name="demo", exact=True).click()  # type: ignore[attr-defined]
+    rows = page.locator("tbody tr")  # type: ignore[attr-defined]
+    assert rows.count() == 2
+
+    def order() -> list[bool]:
+        return ["baseline" in text for text in rows.all_inner_texts()]
+
+    page.get_by_role("link", name="step").click()  # type: ignore[attr-defined]
+    first = order()
+    page.get_by_role("link", name="step").click()  # type: ignore[attr-defined]
+    assert order() == first[::-1]
+    assert page.title() != "owned"  # type: ignore[attr-defined]
+    shot(page, "server-project.png")
+    page.get_by_role("link", name="baseline").click()  # type: ignore[attr-defined]
+    assert page.url == run_url  # type: ignore[attr-defined]
+
+
+def test_a_run_that_is_not_there_is_a_sentence(page: object, run_url: str) -> None:
+    answer = page.goto(run_url.replace("paged", "nobody"))  # type: ignore[attr-defined]
+    assert answer.status == 404
+    assert "nobody" in page.locator("body").inner_text()  # type: ignore[attr-defined]
