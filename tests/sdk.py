@@ -164,12 +164,18 @@ class Server:
     url: str
     home: Path
     process: subprocess.Popen[str]
+    key: str = KEY
     entity: str = ""
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return int(self.url.rsplit(":", 1)[1])
 
     def graphql(self, query: str, **variables: Any) -> Json:
         """The data that a query is answered with; an error is an AssertionError."""
         answer = requests.post(
-            f"{self.url}/graphql", json={"query": query, "variables": variables}, auth=("api", KEY), timeout=20
+            f"{self.url}/graphql", json={"query": query, "variables": variables}, auth=("api", self.key), timeout=20
         )
         body = answer.json()
         assert answer.status_code == 200, (answer.status_code, body)
@@ -205,12 +211,22 @@ class Server:
             time.sleep(POLL)
 
     def post(self, run_id: str, body: Json, project: str = "demo") -> Json:
-        """One file_stream request as a client of the protocol sends it."""
+        """One file_stream request, as any client of the protocol sends it."""
         url = f"{self.url}/files/{self.entity}/{project}/{run_id}/file_stream"
-        answer = requests.post(url, json=body, auth=("api", KEY), timeout=20)
+        answer = requests.post(url, json=body, auth=("api", self.key), timeout=20)
         assert answer.status_code == 200, (answer.status_code, answer.text)
         reply: Json = answer.json()
         return reply
+
+    def upsert(self, run_id: str, project: str = "demo", **given: Any) -> None:
+        """Make or change a run, as any client of the protocol does."""
+        self.graphql(_UPSERT, input={"name": run_id, "modelName": project, "entityName": self.entity, **given})
+
+    def page(self, path: str) -> str:
+        """The HTML of a page."""
+        answer = requests.get(self.url + path, auth=("api", self.key), timeout=20)
+        assert answer.status_code == 200, (answer.status_code, answer.text)
+        return answer.text
 
     def stop(self) -> int:
         """Ask it to end, as a service manager does; its exit status."""
@@ -227,7 +243,7 @@ query TheRun($entity: String!, $project: String!, $name: String!) {
   project(name: $project, entityName: $entity) {
     run(name: $name) {
       id name displayName state stopped tags notes config summaryMetrics historyLineCount logLineCount fileCount
-      history(samples: 1000000)
+      conflictCount outOfOrderCount conflicts(last: 100000) history(samples: 1000000)
       files(first: 1000) { edges { node { name sizeBytes md5 url } } }
     }
   }
@@ -235,9 +251,12 @@ query TheRun($entity: String!, $project: String!, $name: String!) {
 """
 
 
-def serve(home: Path, log: Path) -> Server:
-    """Start the server on a free port over this home, and wait until it has said where it listens."""
-    command = [sys.executable, "-u", "-m", "jupyter_resume", "serve", "--port", "0", "--home", str(home)]
+_UPSERT = "mutation Up($input: UpsertBucketInput!) { upsertBucket(input: $input) { bucket { id } } }"
+
+
+def serve(home: Path, log: Path, port: int = 0, key: str = KEY) -> Server:
+    """Start the server over this home, on a free port unless one is given, and wait until it says where it listens."""
+    command = [sys.executable, "-u", "-m", "jupyter_resume", "serve", "--port", str(port), "--home", str(home)]
     outside = {name: value for name, value in os.environ.items() if not name.startswith(("WANDB_", "JUPYTER_RESUME_"))}
     with open(log, "a") as errors:
         process = subprocess.Popen(command, cwd=ROOT, env=outside, stdout=subprocess.PIPE, stderr=errors, text=True)
@@ -250,7 +269,7 @@ def serve(home: Path, log: Path) -> Server:
             process.kill()
             pytest.fail(f"the server said no address: {seen}\n{log.read_text()[-2000:]}")
         seen += line
-    server = Server(address.group(0), home, process)
+    server = Server(address.group(0), home, process, key)
     server.entity = server.graphql("query Who { viewer { entity } }")["viewer"]["entity"]
     return server
 
@@ -329,6 +348,7 @@ class Session:
         self._lines = _Lines(self.process.stdout)
 
     def _take(self, timeout: float) -> bool:
+        """Whether there was one more line."""
         line = self._lines.next(timeout)
         if line is None:
             return False
@@ -366,16 +386,16 @@ class Session:
         self.process.wait()
 
     def result(self, timeout: float = 120) -> Result:
-        """Await its end."""
+        """Await its end. A process that it left behind may hold its output open: nobody waits for that one."""
         end = time.monotonic() + timeout
-        while self._take(end - time.monotonic()):
+        while self.process.poll() is None and time.monotonic() < end:
+            self._take(POLL)
+        while self._take(POLL):
             pass
-        try:
-            rc = self.process.wait(max(0.0, end - time.monotonic()))
-        except subprocess.TimeoutExpired:
+        if self.process.poll() is None:
             self.vanish()
             pytest.fail(f"{self.process.args!r} did not end in {timeout} s:\n{self.output}")
-        return Result(rc, self.events, self.output)
+        return Result(self.process.returncode, self.events, self.output)
 
 
 def script_environment(server: Server, folder: Path) -> dict[str, str]:
@@ -389,7 +409,7 @@ def script_environment(server: Server, folder: Path) -> dict[str, str]:
         "HOME": str(folder),
         "TMPDIR": str(folder),
         "WANDB_BASE_URL": server.url,
-        "WANDB_API_KEY": KEY,
+        "WANDB_API_KEY": server.key,
         "WANDB_ERROR_REPORTING": "false",
         "WANDB_DISABLE_GIT": "true",
         "WANDB_DIR": str(folder),

@@ -1,4 +1,4 @@
-"""The pages of the server in a real browser, over runs that a real SDK logged; a screenshot of each lies in artifacts/."""
+"""The server's pages in a real browser, over runs that a real SDK logged; a screenshot of each lies in artifacts/."""
 
 from __future__ import annotations
 
@@ -91,6 +91,8 @@ def test_the_address_that_the_sdk_prints_opens_the_run(page: object, run_url: st
     assert box["width"] > 100
     assert box["height"] > 30
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")  # type: ignore[attr-defined]
+    values = page.locator("section:has(#config-title) td, section:has(#summary-title) td")  # type: ignore[attr-defined]
+    assert min(box["width"] for box in map(playwright.Locator.bounding_box, values.all())) > 80, "squeezed values"
     assert shot(page, "server-run.png").stat().st_size > 10_000
 
 
@@ -118,6 +120,10 @@ def test_a_project_lists_its_runs_and_sorts_them(page: object, run_url: str) -> 
     def order() -> list[bool]:
         return ["baseline" in text for text in rows.all_inner_texts()]
 
+    broken = [cell.inner_text() for cell in page.locator("td.state, td.n").all()  # type: ignore[attr-defined]
+              if cell.evaluate("(e) => {const r = document.createRange(); r.selectNodeContents(e);"
+                               "return r.getClientRects().length}") > 1]  # fmt: skip
+    assert broken == [], "a number or a state is broken over two lines"
     page.get_by_role("link", name="step").click()  # type: ignore[attr-defined]
     first = order()
     page.get_by_role("link", name="step").click()  # type: ignore[attr-defined]
@@ -128,7 +134,9 @@ def test_a_project_lists_its_runs_and_sorts_them(page: object, run_url: str) -> 
     assert page.url == run_url  # type: ignore[attr-defined]
 
 
-def test_a_run_that_is_not_there_is_a_sentence(page: object, run_url: str) -> None:
-    answer = page.goto(run_url.replace("paged", "nobody"))  # type: ignore[attr-defined]
+def test_a_run_that_is_not_there_is_a_sentence(browser: object, run_url: str) -> None:
+    page = browser.new_page()  # type: ignore[attr-defined]
+    answer = page.goto(run_url.replace("paged", "nobody"))
     assert answer.status == 404
-    assert "nobody" in page.locator("body").inner_text()  # type: ignore[attr-defined]
+    assert "nobody" in page.locator("body").inner_text()
+    page.close()
