@@ -268,7 +268,7 @@ def test_a_file_is_deleted_by_its_id(client: Client) -> None:
     client.upload("r", "a", b"1")
     client.upload("r", "b", b"1")
     node = client.files("r", names=["a"])[0]
-    query = "mutation deleteFiles($files: [ID!]!, $p: Int) { deleteFiles(input: {files: $files, projectId: $p}) { success } }"
+    query = "mutation deleteFiles($files: [ID!]!) { deleteFiles(input: {files: $files, projectId: 1}) { success } }"
     assert client.query(query, files=[node["id"]])["deleteFiles"]["success"]
     assert [each["name"] for each in client.files("r")] == ["b"]
     assert client.download("r", "b").content == b"1"

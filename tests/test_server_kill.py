@@ -106,7 +106,7 @@ def test_nothing_acknowledged_is_lost_when_the_server_is_killed_fifty_times(tmp_
                 content = client.download(trainer.run_id, name).content if name in names else None
                 assert content in possible
                 assert content is None or names[name]["sizeBytes"] == len(content)
-        assert server.stop() in (0, -signal.SIGTERM)
+        assert server.stop() == 0
     for trainer in trainers:
         blobs = Store(tmp_path / "home").blobs(RunPath("local", "demo", trainer.run_id)).folder
         for blob in blobs.iterdir() if blobs.exists() else ():

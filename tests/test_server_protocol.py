@@ -61,7 +61,8 @@ def test_a_new_config_value_wins_and_old_keys_stay(client: Client) -> None:
 
 def test_a_variable_that_is_declared_as_needed_may_be_null(client: Client) -> None:
     query = """mutation UpsertBucket($name: String, $project: String, $entity: String!) {
-      upsertBucket(input: {name: $name, modelName: $project, entityName: $entity}) { bucket { project { entity { name } } } } }"""
+      upsertBucket(input: {name: $name, modelName: $project, entityName: $entity}) {
+        bucket { project { entity { name } } } } }"""
     made = client.query(query, name="r", project=client.project, entity=None)
     assert made["upsertBucket"]["bucket"]["project"]["entity"]["name"] == "local"
     said = client.ask("mutation($files: [ID!]!) { deleteFiles(input: {files: $files}) { success } }", files=None)

@@ -22,7 +22,7 @@ from ..errors import ResumeError
 from ..identity import RunPath
 from . import access, downloads, pages, posts, streams, uploads
 from .access import Client, Keys
-from .graphql import answer
+from .graphql import answer, schema
 from .hosting import Hosted, Hosting
 from .limits import Limits
 from .naming import path_of
@@ -55,7 +55,8 @@ class Serving:
 
 
 def application(serving: Serving) -> ASGIApp:
-    """The ASGI application."""
+    """The ASGI application, warm: the first request waits for nothing."""
+    schema()
     handlers = _Handlers(serving)
     run = "/{entity}/{project}"
     routes = [
@@ -253,7 +254,7 @@ def _told(request: Request, status: int, sentence: str, retry_after: int | None 
     if "text/html" in request.headers.get("accept", ""):
         if status == 401:
             headers["WWW-Authenticate"] = 'Basic realm="jupyter resume: user api, password an API key", charset="UTF-8"'
-        return Response(sentence + "\n", status, headers, "text/plain")
+        return Response(pages.told(sentence), status, {**_SAFE, **headers}, "text/html")
     if request.url.path == "/graphql":
         return _json({"errors": [{"message": sentence}], "data": None, "error": sentence}, status, headers)
     return _json({"error": sentence}, status, headers)

@@ -102,7 +102,7 @@ class Hosting:
     def see(self, path: RunPath) -> Seen | None:
         """A run as it stands; None if there is no such run."""
         hosted = self._open.get(path)
-        if hosted is not None and hosted.writer.fenced_by is None:
+        if hosted is not None and not hosted.writer.overtaken:
             with hosted.lock:
                 return Seen(path, _frozen(hosted.point), hosted.point.state, max(hosted.seen, hosted.point.updated))
         record = self.store.record(path)
@@ -147,9 +147,9 @@ class Hosting:
         with self._lock:
             hosted = self._open.get(path)
             if hosted is not None:
-                if hosted.writer.fenced_by is None and not hosted.writer.closed:
+                if not hosted.writer.closed and not hosted.writer.overtaken:
                     return hosted, False
-                self._let_go(hosted)
+                self._let_go(hosted, catalogued=False)
             return self._take(path, make)
 
     def _take(self, path: RunPath, make: bool) -> tuple[Hosted, bool]:
@@ -228,7 +228,7 @@ class Hosting:
                 self._let_go(hosted)
                 tail = self.store.record(path).tail()
                 assert tail is not None
-                point.rows, point.last_step = count, step if count else -1
+                point.rows, point.last_step = count, kept["_step"] if kept else -1
                 point.tail = kept or {}
                 point.summary = {**point.summary, **(kept or {})} if kept else {}
                 point.streams, point.state, point.exit_code = {}, "running", None

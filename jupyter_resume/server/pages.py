@@ -32,6 +32,7 @@ _RUNS = 100  # on one page
 _METRICS = 3  # columns of a project's page
 _REFRESH = 15  # seconds, of a run that is going on
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|.)|[\x00-\x08\x0b-\x1f\x7f]")
+_UNSHOWN = ("_wandb", "_timestamp")
 _STATES = {"interrupted": "killed"}
 
 
@@ -49,6 +50,11 @@ def home(hosting: Hosting, who: Client) -> str:
         if who.may_read(entity)
     ]
     return _templates().get_template("home.html").render(projects=found, refresh=None)
+
+
+def told(sentence: str) -> str:
+    """What a person is told who cannot have what was asked for."""
+    return _templates().get_template("told.html").render(sentence=sentence, refresh=None)
 
 
 def project(hosting: Hosting, entity: str, name: str, order: str, page: int) -> str:
@@ -154,7 +160,7 @@ def run(hosting: Hosting, path: RunPath) -> str:
             missing=positions.missing,
             curves=curves(history.sample(positions, None, None, _POINTS)),
             config=_flat(point.config),
-            summary=[(key, value) for key, value in _flat(point.summary) if not key.startswith("_wandb")],
+            summary=_flat({key: value for key, value in point.summary.items() if key not in _UNSHOWN}),
             files=[
                 {
                     "name": entry.name,

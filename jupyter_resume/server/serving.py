@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import ipaddress
+import signal
 import socket
 import threading
 import time
@@ -61,6 +62,8 @@ def serve(asked: argparse.Namespace) -> int:
             proxy_headers=False,
         )
         server = _Server(config, lambda: _announce(serving, keys, f"{scheme}://{_named(asked.host, port)}"))
+        for sign in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them once more when it is done
+            signal.signal(sign, lambda *_: setattr(server, "should_exit", True))
         with _swept(hosting):
             server.run(sockets=[port])
     return 0

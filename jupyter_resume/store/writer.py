@@ -132,7 +132,7 @@ class Writer:
         record and ``point`` are then as they were.
         """
         with self.lock:
-            if self.fenced_by is None and self.token and self.record.segment(self.token + 1).exists():
+            if self.fenced_by is None and self.overtaken:
                 self._see_fence()
             if self.fenced_by is not None:
                 raise in_use(self.record.tail() or Tail(self.token, 0, self.point, None, 0), self.fenced_by)
@@ -201,6 +201,11 @@ class Writer:
                 os.close(self._fd)
                 self._fd = None
             self.closed = True
+
+    @property
+    def overtaken(self) -> bool:
+        """Whether another process has taken the run over, as the folder says now."""
+        return self.fenced_by is not None or (self.token > 0 and self.record.segment(self.token + 1).exists())
 
     @property
     def attached(self) -> bool:
