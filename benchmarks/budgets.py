@@ -40,4 +40,6 @@ def budget(result: Result) -> Budget | None:
             return Budget(0.10)
         case "files", "restore into an empty folder" | "restore where the same file is":
             return Budget(1.3, ratio=True)
+        case "server", "ready":
+            return Budget(2.0)
     return None

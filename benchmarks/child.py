@@ -28,7 +28,7 @@ class Child:
                 cwd=home,
                 env=tool.environment(home) | {"BENCHMARK_REPLY_FD": str(writing)},
                 pass_fds=[writing],
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=log,
             )
@@ -48,6 +48,12 @@ class Child:
         for _ in range(count):
             yield self.reply()
 
+    def go(self) -> None:
+        """Tell a trial that waits for it to begin."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(b"\n")
+        self._process.stdin.flush()
+
     def kill(self) -> None:
         """SIGKILL to the Python process alone, as the kernel's out-of-memory killer does it."""
         self._process.kill()
@@ -61,6 +67,8 @@ class Child:
 
     def __exit__(self, *_: object) -> None:
         self.kill()
+        if self._process.stdin:
+            self._process.stdin.close()
         self._replies.close()
 
 

@@ -23,6 +23,13 @@ class Plan:
     lengths: tuple[int, ...] = (1_000, 10_000, 100_000, 1_000_000)
     file_rounds: int = 7
     file_sizes: tuple[int, ...] = (256 * MIB, 1024 * MIB)
+    serve_rounds: int = 5
+    serve_clients: tuple[int, ...] = (1, 8, 32)
+    serve_posts: int = 1_600  # of 100 rows each, shared by the clients
+    serve_runs: tuple[int, ...] = (10, 10_000)
+    serve_lengths: tuple[int, ...] = (1_000, 1_000_000)
+    serve_queries: int = 200
+    serve_file: int = 256 * MIB
     log_calls_of: dict[str, int] = field(default_factory=lambda: {"mlflow": 2_000})
     longest_of: dict[str, int] = field(default_factory=lambda: {"mlflow": 10_000})
 
@@ -40,6 +47,13 @@ QUICK = Plan(
     lengths=(1_000, 10_000),
     file_rounds=2,
     file_sizes=(32 * MIB,),
+    serve_rounds=1,
+    serve_clients=(1, 8),
+    serve_posts=160,
+    serve_runs=(10, 100),
+    serve_lengths=(1_000, 10_000),
+    serve_queries=50,
+    serve_file=32 * MIB,
     log_calls_of={"mlflow": 200},
     longest_of={"mlflow": 1_000},
 )

@@ -16,8 +16,9 @@ TITLES = {
     "kill": "Rows lost on kill -9, of those whose log() had returned",
     "resume": "Resuming a run, against the length of its history",
     "files": "Files, against cp",
+    "server": "The server, against the same HTTP server doing nothing but writing and reading a file",
 }
-NAMES = {"os_write": "os.write (the floor)", "cp": "cp (the floor)"}
+NAMES = {"os_write": "os.write (the floor)", "cp": "cp (the floor)", "plain": "plain server (the floor)"}
 OURS = "jupyter_resume"
 
 

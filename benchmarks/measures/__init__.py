@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from ..bench import Bench
 from ..results import Result
-from . import files, imports, init, kill, log, resume
+from . import files, imports, init, kill, log, resume, server
 
 Measure: TypeAlias = Callable[[Bench], Iterator[Result]]
 
@@ -18,4 +18,5 @@ MEASURES: dict[str, Measure] = {
     "kill": kill.measure,
     "resume": resume.measure,
     "files": files.measure,
+    "server": server.measure,
 }
