@@ -39,6 +39,12 @@ def dump(value: Any) -> bytes:
         return dump_any(value)
 
 
+def dump_exact(value: Any) -> bytes:
+    """As `dump_any`, fast for what has no null: that is what orjson makes of NaN and infinities."""
+    body = dump(value)
+    return dump_any(value) if b"null" in body else body
+
+
 def dump_any(value: Any) -> bytes:
     """JSON for any plain value, NaN and infinities included (which orjson would turn into null)."""
     return json.dumps(value, separators=(",", ":")).encode()

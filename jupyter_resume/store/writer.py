@@ -138,7 +138,7 @@ class Writer:
                 raise in_use(self.record.tail() or Tail(self.token, 0, self.point, None, 0), self.fenced_by)
             if self.closed or self.forked or self._backlog:
                 raise StoreUnwritable(f"{self.record.folder} takes nothing at the moment: try again later.")
-            sealed = b"".join(lines.seal(kind, lines.dump_any(value)) for kind, value in changes)
+            sealed = b"".join(lines.seal(kind, lines.dump_exact(value)) for kind, value in changes)
             self._write_whole(sealed)
             for kind, value in changes:
                 self.point.apply(kind, value)
