@@ -67,6 +67,7 @@ class Run:
         self._step = point.next_step
         self._runtime_before = point.runtime
         self._clock = time.monotonic()
+        self._stopped: float | None = None
         self._watched: list[Pattern] = []
         self._seen: dict[str, _Mark] = {}
         self._saved: dict[str, _Mark] = {}
@@ -170,7 +171,7 @@ class Run:
     @property
     def runtime(self) -> float:
         """Seconds that the run has run, over all its sessions."""
-        return self._runtime_before + time.monotonic() - self._clock
+        return self._runtime_before + (self._stopped or time.monotonic()) - self._clock
 
     @property
     def closed(self) -> bool:
@@ -345,6 +346,7 @@ class Run:
         if self._writer.fenced_by is None:
             self._save_watched(settled=False)
         self._writer.close(state, exit_code)
+        self._stopped = time.monotonic()
         self._on_close(self)
 
     def _save_watched(self, settled: bool) -> None:
