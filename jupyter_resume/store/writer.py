@@ -36,7 +36,8 @@ class Writer:
         self.forked = False
         self.closed = False
         self.lock = threading.RLock()
-        self._born = point.dump()
+        self._born = lines.dump_any(point.dump())
+        self._finite = lines.all_finite(self._born)
         self._base = base
         self._owner = owner
         self._tell = tell
@@ -87,9 +88,9 @@ class Writer:
             "format": FORMAT,
             "owner": asdict(self._owner),
             "base": self._base and [self._base.token, self._base.end],
-            "snapshot": self._born,
         }
-        fd = lease.claim(self.record.segment(token), lines.seal(lines.HEAD, lines.dump_any(head)))
+        body = b'%b,"snapshot":%b}' % (lines.dump(head)[:-1], self._born)
+        fd = lease.claim(self.record.segment(token), lines.seal(lines.HEAD, body))
         if fd is None:
             return False
         self._fd, self.token = fd, token
@@ -98,6 +99,7 @@ class Writer:
     def row(self, row: dict[str, Any], finite: bool) -> None:
         """Append what one log() call recorded; ``finite`` says that no float in it is NaN or infinite."""
         body = lines.dump(row) if finite else lines.dump_any(row)
+        self._finite &= finite
         self.point.add_row(row)
         self._append(lines.seal(lines.ROW, body))
 
@@ -108,9 +110,10 @@ class Writer:
     def put(self, kind: str, value: dict[str, Any]) -> None:
         """Append any other line."""
         with self.lock:
-            line = lines.seal(kind, lines.dump_any(value))
+            body = lines.dump_any(value)
+            self._finite &= lines.all_finite(body)
             self.point.apply(kind, value)
-            self._append(line)
+            self._append(lines.seal(kind, body))
 
     def file(self, entry: FileEntry) -> str | None:
         """Append that a file was saved; the digest whose content no file of the run has any more, if there is one."""
@@ -186,7 +189,8 @@ class Writer:
                 self._hold(line[written:])
         self._since_snapshot += len(line)
         if self._since_snapshot >= self._snapshot_at:
-            snapshot = lines.seal(lines.SNAPSHOT, lines.dump_any(self.point.dump()))
+            dump = lines.dump if self._finite else lines.dump_any
+            snapshot = lines.seal(lines.SNAPSHOT, dump(self.point.dump()))
             self._snapshot_at = max(_SNAPSHOT_EVERY, 8 * len(snapshot))
             self._since_snapshot = -len(snapshot)
             self._append(snapshot)
