@@ -219,19 +219,40 @@ def _need(what: str) -> Run:
 
 
 def log(data: dict[str, Any], step: int | None = None, commit: bool | None = None) -> None:
-    """Record metrics in the active run; see `Run.log`."""
+    """Record metrics in the active run; see `Run.log`.
+
+    >>> import jupyter_resume as wandb
+    >>> run = wandb.init(project="docs")
+    >>> wandb.log({"loss": 0.5, "accuracy": {"train": 0.9}})
+    >>> run.step, wandb.summary["accuracy.train"]
+    (1, 0.9)
+    """
     _need("log()").log(data, step, commit)
 
 
 def save(
     pattern: str | os.PathLike[str], base_path: str | os.PathLike[str] | None = None, policy: str = "live"
 ) -> list[str]:
-    """Keep files in the active run; see `Run.save`."""
+    """Keep files in the active run; see `Run.save`.
+
+    >>> import jupyter_resume as wandb
+    >>> run = wandb.init(project="docs")
+    >>> _ = open("weights.txt", "w").write("0.1 0.2")
+    >>> wandb.save("weights.txt", policy="now")
+    ['weights.txt']
+    """
     return _need("save()").save(pattern, base_path, policy)
 
 
 def finish(exit_code: int | None = None) -> None:
-    """End the active run, if there is one; see `Run.finish`."""
+    """End the active run, if there is one; see `Run.finish`.
+
+    >>> import jupyter_resume as wandb
+    >>> run = wandb.init(project="docs")
+    >>> wandb.finish()
+    >>> run.state
+    'finished'
+    """
     if run := active():
         run.finish(exit_code)
 
@@ -255,7 +276,12 @@ def restore(
     Source: the document on restoring.
 
     >>> import jupyter_resume as wandb
-    >>> weights = wandb.restore("model-best.h5", run_path="vanpelt/my-project/a1b2c3d")  # doctest: +SKIP
+    >>> with wandb.init(project="docs", id="first") as run:
+    ...     _ = open("weights.txt", "w").write("0.1 0.2")
+    ...     _ = run.save("weights.txt", policy="now")
+    >>> with wandb.restore("weights.txt", run_path="docs/first", root="elsewhere", mode="r") as weights:
+    ...     weights.read()
+    '0.1 0.2'
     """
     return bring_back(name, run_path, replace, root).open(mode)
 
@@ -277,10 +303,23 @@ def bring_back(
 
 
 def config() -> Recorded:
-    """The active run's config."""
+    """The active run's config.
+
+    >>> import jupyter_resume as wandb
+    >>> run = wandb.init(project="docs", config={"lr": 0.1})
+    >>> wandb.config.lr
+    0.1
+    """
     return _need("config").config
 
 
 def summary() -> Recorded:
-    """The active run's summary."""
+    """The active run's summary: the last value of each metric, and what was set by hand.
+
+    >>> import jupyter_resume as wandb
+    >>> run = wandb.init(project="docs")
+    >>> wandb.summary["best"] = 0.25
+    >>> wandb.summary.best
+    0.25
+    """
     return _need("summary").summary
