@@ -237,7 +237,8 @@ def save(
 
     >>> import jupyter_resume as wandb
     >>> run = wandb.init(project="docs")
-    >>> _ = open("weights.txt", "w").write("0.1 0.2")
+    >>> from pathlib import Path
+    >>> _ = Path("weights.txt").write_text("0.1 0.2")
     >>> wandb.save("weights.txt", policy="now")
     ['weights.txt']
     """
@@ -276,8 +277,9 @@ def restore(
     Source: the document on restoring.
 
     >>> import jupyter_resume as wandb
+    >>> from pathlib import Path
     >>> with wandb.init(project="docs", id="first") as run:
-    ...     _ = open("weights.txt", "w").write("0.1 0.2")
+    ...     _ = Path("weights.txt").write_text("0.1 0.2")
     ...     _ = run.save("weights.txt", policy="now")
     >>> with wandb.restore("weights.txt", run_path="docs/first", root="elsewhere", mode="r") as weights:
     ...     weights.read()
