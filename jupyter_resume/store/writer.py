@@ -120,7 +120,9 @@ class Writer:
         with self.lock:
             before = self.point.files.get(entry.name)
             self.put(lines.FILE, asdict(entry))
-            if self.fenced_by or self.forked or self._fd is None or self.record.segment(self.token + 1).exists():
+            if self.fenced_by or self.forked or self._fd is None or self._backlog:
+                return None
+            if self.record.segment(self.token + 1).exists():
                 return None
             unused = before is not None and all(other.digest != before.digest for other in self.point.files.values())
             return before.digest if before is not None and unused else None
