@@ -111,7 +111,7 @@ def start(
 def _open_here(asked: Asked, asked_for: Settings, whence: Origin) -> Run | None:
     """The run that this process has open and that is meant: the cell that began it was run again."""
     for run in reversed(_open_runs):
-        if run.forked or (run.entity, run.project) != (asked_for.entity, asked_for.project):
+        if run.forked or run.fenced or (run.entity, run.project) != (asked_for.entity, asked_for.project):
             continue
         if asked.run_id is not None:
             meant = run.id == asked.run_id

@@ -120,7 +120,7 @@ class Run:
     @property
     def state(self) -> str:
         """``running``, ``taken over``, or how the run ended: ``finished``, ``failed``, ``interrupted``."""
-        if self._writer.fenced_by is not None:
+        if self.fenced:
             return "taken over"
         return self._writer.point.state
 
@@ -182,6 +182,11 @@ class Run:
     def forked(self) -> bool:
         """Whether this process is a fork of the one that writes the run."""
         return self._writer.forked
+
+    @property
+    def fenced(self) -> bool:
+        """Whether another process took the run over; what is logged here is no part of it any more."""
+        return self._writer.fenced_by is not None
 
     @property
     def in_memory(self) -> int:
@@ -343,7 +348,7 @@ class Run:
         if self.closed or self._writer.forked:
             return
         keeper.remove(self._tend)
-        if self._writer.fenced_by is None:
+        if not self.fenced:
             self._save_watched(settled=False)
         self._writer.close(state, exit_code)
         self._stopped = time.monotonic()
@@ -369,7 +374,7 @@ class Run:
 
     def _tend(self) -> None:
         self._writer.tend()
-        if self._writer.fenced_by is None and not self.closed:
+        if not self.fenced and not self.closed:
             self._save_watched(settled=True)
 
     def describe(self, **values: Any) -> None:
