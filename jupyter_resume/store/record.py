@@ -224,18 +224,10 @@ class Record:
             return "crashed"
         return tail.point.state
 
-    def scan(self) -> Iterator[tuple[str, Any, bool]]:
-        """Every readable line, oldest first, as ``(kind, value, counts)``.
-
-        ``counts`` is False for what an overtaken writer appended after its successor had begun.
-        """
+    def scan(self) -> Iterator[tuple[str, Any]]:
+        """Every readable line that counts, oldest first, as kind and value."""
         for token, limit in self._chain():
-            at = 0
-            with self.segment(token).open("rb") as file:
-                for line in file:
-                    at += len(line)
-                    if line.endswith(b"\n") and (read := lines.unseal(line[:-1])):
-                        yield (*read, limit is None or at <= limit)
+            yield from _read(self.segment(token), 0, limit)
 
     def _chain(self) -> list[tuple[int, int | None]]:
         """The segments that make up the run, oldest first, each with the bytes of it that count."""
@@ -261,8 +253,8 @@ class Record:
         Each row has ``_step``, ``_timestamp`` (Unix seconds) and ``_runtime`` (seconds of the run so far).
         """
         row: dict[str, Any] | None = None
-        for kind, value, counts in self.scan():
-            if kind != lines.ROW or not counts or value["_step"] < min_step:
+        for kind, value in self.scan():
+            if kind != lines.ROW or value["_step"] < min_step:
                 continue
             if row is not None and row["_step"] == value["_step"]:
                 row.update(value)
@@ -295,11 +287,29 @@ class Record:
         ``"out of order"``: logged below the step that the run had reached. ``"fenced"``: logged by a writer
         whose run another process had taken over.
         """
-        for kind, value, counts in self.scan():
+        for kind, value in self.scan():
             if kind == lines.LATE_STEP:
                 yield "out of order", value
-            elif kind == lines.ROW and not counts:
-                yield "fenced", value
+        for row in self.fenced():
+            yield "fenced", row
+
+    def fenced(self) -> Iterator[dict[str, Any]]:
+        """The rows that an overtaken writer appended after its successor had begun; reads only those bytes."""
+        for token, limit in self._chain():
+            if limit is not None:
+                yield from (value for kind, value in _read(self.segment(token), limit, None) if kind == lines.ROW)
+
+
+def _read(path: Path, start: int, end: int | None) -> Iterator[tuple[str, Any]]:
+    """The readable lines of a segment between two offsets, which are ends of lines; None: to the end."""
+    with path.open("rb") as file:
+        at = file.seek(start)
+        for line in file:
+            at += len(line)
+            if end is not None and at > end:
+                return
+            if line.endswith(b"\n") and (read := lines.unseal(line[:-1])):
+                yield read
 
 
 def _lines_back_to_snapshot(path: Path) -> Iterator[tuple[int, bytes]]:
