@@ -38,7 +38,8 @@ class WandbCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ha
     summary has it as ``best_<monitor>``, and its epoch (counted from 0) as ``best_epoch``.
 
     Keras 3 cannot reload a compiled ``.h5`` whose loss was given by a short name such as ``"mse"``: compile with
-    ``keras.losses.MeanSquaredError()``, or reload with ``load_model(..., compile=False)``. A notice says so when
+    ``keras.losses.MeanSquaredError()``, or reload with ``load_model(..., compile=False)``. Nor does it bring back the
+    optimizer from any ``.h5``: call ``model.compile(...)`` on a reloaded model before ``fit``. Notices say so when
     training begins.
 
     Raises InvalidInput for an argument that is not one of these, NoRun when training begins without a run.
@@ -83,6 +84,11 @@ class WandbCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ha
         self.best, epoch = self._best_so_far(run)
         if self.best is not None and run.summary.get(self._best_key) != self.best:
             run.summary.update({self._best_key: self.best, "best_epoch": epoch})  # a kill came between file and summary
+        if _reloaded_without_optimizer(self.model):
+            self._tell_once(
+                "this model was reloaded from an .h5, from which Keras does not bring back the optimizer: call "
+                "model.compile(...) before fit()."
+            )
         if self.save_model and not self.save_weights_only:
             for name in _losses_that_do_not_reload(self.model):
                 self._tell_once(
@@ -142,7 +148,7 @@ class WandbCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ha
         fresh = folder / self.file
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            with _no_word_on_legacy():
+            with _no_word_on_legacy(), _compile_config_kept(self.model):
                 self.model.save_weights(fresh) if self.save_weights_only else self.model.save(fresh)
             # A file in the run's folder that is not the recorded one would stand in the way of restore(). So at
             # every instant, and after a kill at any, there is either none or exactly the recorded one.
@@ -217,6 +223,28 @@ def _as_object(name: str) -> str:
         wanted = ""
     found = [known for known in dir(keras.losses) if known.lower() == wanted and known[0].isupper()]
     return f"keras.losses.{found[0]}()" if found else "a loss object, such as keras.losses.MeanSquaredError(),"
+
+
+def _reloaded_without_optimizer(model: Any) -> bool:
+    """Whether the optimizer counts as built but for no variable, as Keras's reader of ``.h5`` leaves it."""
+    optimizer = getattr(model, "optimizer", None)
+    known = getattr(optimizer, "_trainable_variables", None)
+    return bool(getattr(optimizer, "built", False)) and known == [] and bool(model.trainable_variables)
+
+
+@contextlib.contextmanager
+def _compile_config_kept(model: Any) -> Iterator[None]:
+    """Keras drops the optimizer from the model's own compile config when it writes ``.h5``.
+
+    Whoever saves the model as ``.keras`` afterwards would lose it without a word.
+    """
+    config = getattr(getattr(model, "_compile_config", None), "config", None)
+    before = dict(config) if isinstance(config, dict) else {}
+    try:
+        yield
+    finally:
+        if isinstance(config, dict):
+            config.update(before)
 
 
 @contextlib.contextmanager
