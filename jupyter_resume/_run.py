@@ -231,7 +231,7 @@ class Run:
                     self._log_late(row)
         if complaints:
             recorded = " (the other values of the call were recorded)" if row else ""
-            raise InvalidValue(f"{'; '.join(complaints[:3])}{recorded}.", key=complaints[0])
+            raise InvalidValue(f"{'; '.join(text for _, text in complaints[:3])}{recorded}.", key=complaints[0][0])
 
     def _log_late(self, row: dict[str, Any]) -> None:
         self._writer.late_row(row)
@@ -414,8 +414,8 @@ def _step_number(step: object) -> int:
         number = operator.index(step)  # type: ignore[arg-type]
     except TypeError:
         number = -1
-    if isinstance(step, bool) or not 0 <= number < 1 << 63:
-        raise InvalidValue(f"step={step!r:.60} is no step: pass an integer from 0 up.", key="step")
+    if isinstance(step, bool) or not 0 <= number < 1 << 53:
+        raise InvalidValue(f"step={step!r:.60} is no step: pass an integer from 0 to 2**53.", key="step")
     return number
 
 

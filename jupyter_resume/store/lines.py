@@ -6,7 +6,9 @@ Infinity and -Infinity, as W&B's own file_stream does.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 from typing import Any
 from zlib import crc32
 
@@ -21,6 +23,9 @@ CONFIG = "c"
 META = "m"  # name, notes, tags, group, job_type
 FILE = "f"
 END = "e"  # how this writer left: a state, and an exit code if there is one
+
+
+_LONG_NUMBER = re.compile(rb"\d{19}")  # orjson would round an integer of more than 64 bits
 
 
 def dump(value: Any) -> bytes:
@@ -53,10 +58,10 @@ def unseal(line: bytes) -> tuple[str, Any] | None:
     try:
         if int(line[:8], 16) != crc32(payload) or line[8:9] != b" " or payload[1:2] != b" ":
             return None
-        kind = payload[:1].decode()
-        try:
-            return kind, orjson.loads(payload[2:])
-        except orjson.JSONDecodeError:
-            return kind, json.loads(payload[2:])
+        kind, body = payload[:1].decode(), payload[2:]
+        if not _LONG_NUMBER.search(body):
+            with contextlib.suppress(orjson.JSONDecodeError):  # NaN, infinities, lone surrogates
+                return kind, orjson.loads(body)
+        return kind, json.loads(body)
     except ValueError:
         return None
