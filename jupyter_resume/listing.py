@@ -43,14 +43,18 @@ def runs(store: Store, entity: str | None = None, project: str | None = None) ->
         where = (
             "" if whence is None else f"{'notebook' if isinstance(whence, NotebookRef) else 'program'} {whence.path}"
         )
-        rows.append((str(now.path), now.name, now.state, str(now.last_step), age(now.updated), where))
+        rows.append((str(now.path), now.name, now.state, _step(now.last_step), age(now.updated), where))
     return Table(("run", "name", "state", "last step", "last seen", "from"), tuple(rows), f"no runs in {store.home}")
 
 
 def files(known: Mapping[str, FileEntry]) -> Table:
     """The files of a run."""
     rows = tuple(
-        (entry.name, size_of(entry.size), str(entry.step), clock(entry.saved_at), entry.digest[:16])
+        (entry.name, size_of(entry.size), _step(entry.step), clock(entry.saved_at), entry.digest[:16])
         for entry in known.values()
     )
     return Table(("file", "size", "saved after step", "saved at", "blake3"), rows, "no saved files")
+
+
+def _step(last: int) -> str:
+    return "-" if last < 0 else str(last)

@@ -25,8 +25,12 @@ def complete(context: CompletionContext) -> SimpleMatcherResult:
     magic = re.search(r"%(wb_\w+)\s+(.*)$", line)
     if magic is None:
         return {"completions": []}
-    before, _, token = magic[2].rpartition(" ")
-    found = [word for word in _candidates(magic[1], before.split(), token) if word.startswith(token)]
+    start, _, token = magic[2].rpartition(" ")
+    before = start.split()
+    if token.startswith("--") and "=" in token:
+        option, _, token = token.partition("=")
+        before.append(option)
+    found = [word for word in _candidates(magic[1], before, token) if word.startswith(token)]
     return {
         "completions": [SimpleCompletion(word, type="param") for word in found[:_MOST]],
         "matched_fragment": token,

@@ -11,7 +11,7 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from .. import render, view
+from .. import notices, render, view
 from .._run import Run
 
 if TYPE_CHECKING:
@@ -45,10 +45,14 @@ class LiveView:
             threading.Thread(target=self._follow, name="jupyter-resume-view", daemon=True).start()
 
     def flush(self) -> None:
-        """Show the last state now, if it is not shown yet."""
+        """Show the last state now, if it is not shown yet. A view that cannot be shown is given up, and told."""
         with self._lock:
-            if not self._ended.is_set() and (self.run.recent or self._stamp != self._now()):
-                self._publish(update=True)
+            try:
+                if not self._ended.is_set() and (self.run.recent or self._stamp != self._now()):
+                    self._publish(update=True)
+            except Exception as error:
+                self._ended.set()
+                notices.tell(f"the live view of run {self.run.path} stopped: {type(error).__name__}: {error}")
 
     def end(self) -> None:
         """Stop following the run; what is displayed stays."""
