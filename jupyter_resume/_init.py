@@ -92,6 +92,8 @@ def start(
         writer = Writer.open(store.record(path), point, found, whence.label, takeover)
         if writer is not None:
             break
+    if found and writer.attached and not found.damaged:
+        store.blobs(path).keep({entry.digest for entry in found.point.files.values()})
     run = Run(
         store,
         writer,
@@ -198,7 +200,8 @@ def _files_folder(store: Store, path: RunPath, asked_for: Settings) -> Path:
 def _closed(run: Run) -> None:
     if run in _open_runs:
         _open_runs.remove(run)
-    run.catalogue()
+    if not run.fenced:
+        run.catalogue()
 
 
 def active() -> Run | None:

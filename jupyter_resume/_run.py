@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import operator
 import os
 import threading
@@ -26,6 +25,7 @@ from .store.record import FileEntry
 from .store.writer import Writer
 from .values import Metrics
 
+_GRACE = 2.0  # seconds
 _Mark = tuple[int, int, int]
 
 
@@ -71,6 +71,8 @@ class Run:
         self._watched: list[Pattern] = []
         self._seen: dict[str, _Mark] = {}
         self._saved: dict[str, _Mark] = {}
+        self._try_again: dict[str, float] = {}
+        self._superseded: list[tuple[float, str]] = []
         self._saving = threading.RLock()
         self._told_late = self._told_forked = False
         keeper.add(self._tend)
@@ -210,7 +212,7 @@ class Run:
         writer = self._writer
         with writer.lock:
             if writer.closed or writer.forked:
-                self._refuse_log()
+                self._refuse()
                 return
             if row or not complaints:
                 at = self._step
@@ -243,13 +245,13 @@ class Run:
                 "moves a run back to an earlier step, comes with a later version)."
             )
 
-    def _refuse_log(self) -> None:
+    def _refuse(self) -> None:
         if not self._writer.forked:
             raise RunClosed(f"Run {self.path} is finished: init(id={self.id!r}, resume='allow') continues it.")
         if not self._told_forked:
             self._told_forked = True
             notices.tell(
-                f"this process is a fork of the one that writes run {self.path}: what it logs is not recorded."
+                f"this process is a fork of the one that writes run {self.path}: nothing that it does is recorded."
             )
 
     def save(
@@ -269,24 +271,27 @@ class Run:
         Raises FileMissing if nothing matches and policy is ``"now"``, FileUnstable for a file that keeps
         changing, UnsafeName for one outside the base path.
         """
-        if self.closed:
-            raise RunClosed(f"Run {self.path} is finished: init(id={self.id!r}, resume='allow') continues it.")
+        if self.closed or self.forked:
+            self._refuse()
+            return []
         asked = Pattern.of(pattern, base_path, policy)
         found = asked.matches()
         if not found and policy == "now":
             raise FileMissing(f"Nothing matches {os.fspath(pattern)!r} in {Path.cwd()}: check the path.")
-        if policy != "end":
-            for name, path in found.items():
-                self._save(name, path, metadata)
         if policy != "now" and asked not in self._watched:
             self._watched.append(asked)
+        failed: ResumeError | None = None
+        for name, path in found.items() if policy != "end" else ():
+            try:
+                self._save(name, path, metadata)
+            except ResumeError as error:  # the other files are saved all the same
+                failed = failed or error
+        if failed:
+            raise failed
         return list(found)
 
     def _save(self, name: str, path: Path, metadata: dict[str, Any] | None = None) -> None:
-        if self._writer.forked:
-            return
         with self._saving:
-            name = files.safe_name(name)
             mark = _mark(path)
             blobs = self._store.blobs(self.run_path)
             try:
@@ -299,11 +304,17 @@ class Run:
                     "saved before is as it was."
                 ) from error
             entry = FileEntry(name, size, digest, time.time(), self._writer.point.last_step, metadata or {})
-            superseded = self._writer.file(entry)
-            if superseded is not None:
-                with contextlib.suppress(OSError):
-                    blobs.path(superseded).unlink()
+            if (superseded := self._writer.file(entry)) is not None:
+                self._superseded.append((time.monotonic(), superseded))
             self._saved[name] = mark
+
+    def _drop_superseded(self, grace: float) -> None:
+        """Delete contents that no file has any more; ``grace`` is for who has just read that one has."""
+        with self._saving:
+            due = [digest for since, digest in self._superseded if time.monotonic() - since >= grace]
+            self._superseded = [one for one in self._superseded if one[1] not in due]
+            for digest in set(due).difference(entry.digest for entry in self.files.values()):
+                self._store.blobs(self.run_path).drop(digest)
 
     def restore(
         self,
@@ -348,34 +359,48 @@ class Run:
         if self.closed or self._writer.forked:
             return
         keeper.remove(self._tend)
+        self._writer.tend()  # it may have been taken over just now
         if not self.fenced:
             self._save_watched(settled=False)
+            self._drop_superseded(0)
         self._writer.close(state, exit_code)
         self._stopped = time.monotonic()
         self._on_close(self)
 
     def _save_watched(self, settled: bool) -> None:
         """Save watched files that changed; while running only ``live`` ones that have come to rest."""
-        for asked in self._watched:
+        for asked in list(self._watched):
             if settled and asked.policy != "live":
                 continue
             try:
-                for name, path in asked.matches().items():
-                    mark = _mark(path)
-                    if mark != self._saved.get(name) and (not settled or mark == self._seen.get(name)):
-                        self._save(name, path)
-                    self._seen[name] = mark
-            except FileNotFoundError:
-                continue
+                found = asked.matches()
             except (ResumeError, OSError) as error:
-                if settled:
-                    self._watched.remove(asked)
+                self._watched.remove(asked)
                 notices.tell(f"{asked.glob} is not saved: {error}")
+                continue
+            for name, path in found.items():
+                try:
+                    self._save_if_changed(name, path, settled)
+                except FileNotFoundError:
+                    continue
+                except (ResumeError, OSError) as error:
+                    if name not in self._try_again or not settled:
+                        notices.tell(f"{path} is not saved: {error}")
+                    self._try_again[name] = time.monotonic() + 10
+
+    def _save_if_changed(self, name: str, path: Path, settled: bool) -> None:
+        mark = _mark(path)
+        at_rest, self._seen[name] = mark == self._seen.get(name), mark
+        wait = settled and not (at_rest and time.monotonic() > self._try_again.get(name, 0.0))
+        if mark != self._saved.get(name) and not wait:
+            self._save(name, path)
+            self._try_again.pop(name, None)
 
     def _tend(self) -> None:
         self._writer.tend()
         if not self.fenced and not self.closed:
             self._save_watched(settled=True)
+            self._drop_superseded(_GRACE)
 
     def describe(self, **values: Any) -> None:
         """Set name, notes, tags, group or job_type."""

@@ -59,7 +59,8 @@ def check_name(text: object, what: str) -> str:
         raise InvalidInput(f"The {what} has {len(text)} characters and at most {MAX_NAME} are allowed.")
     if found := _FORBIDDEN_IN_NAMES.search(text):
         raise InvalidInput(
-            f"The {what} {text!r} contains {found.group()!r}: leave out / \\ # ? % :, control characters and broken Unicode."
+            f"The {what} {text!r} contains {found.group()!r}: leave out / \\ # ? % :, control characters and broken "
+            "Unicode."
         )
     return text
 

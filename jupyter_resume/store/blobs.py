@@ -12,6 +12,7 @@ from .. import transfer
 from ..errors import FileDamaged, FileUnstable
 
 _TRIES = 5
+_TICK = 20_000_000  # nanoseconds: file systems date changes by a clock that may stand still for half as long
 
 
 class Blobs:
@@ -34,6 +35,7 @@ class Blobs:
             fresh = beside(self.folder / "incoming")
             try:
                 with source.open("rb", buffering=0) as file:
+                    _let_the_clock_tick(os.fstat(file.fileno()))
                     before = _mark(os.fstat(file.fileno()))
                     digest = transfer.copy(file, fresh, sync=True)
                     still = before == _mark(os.fstat(file.fileno())) and before == _mark(source.stat())
@@ -69,16 +71,28 @@ class Blobs:
             fresh.unlink(missing_ok=True)
 
     def keep(self, digests: Collection[str]) -> None:
-        """Delete every blob but these."""
-        for blob in self.folder.iterdir() if self.folder.is_dir() else ():
-            if blob.name not in digests and not blob.name.startswith("."):
-                with contextlib.suppress(OSError):
+        """Delete every blob but these, and what a killed writer was taking in."""
+        with contextlib.suppress(OSError):
+            for blob in list(self.folder.iterdir()):
+                if blob.name not in digests:
                     blob.unlink()
+
+    def drop(self, digest: str) -> None:
+        """Delete one blob."""
+        with contextlib.suppress(OSError):
+            self.path(digest).unlink()
 
 
 def beside(target: Path) -> Path:
     """A new temporary name in the folder of ``target``."""
     return target.with_name(f".{target.name[:64]}-{os.getpid()}-{os.urandom(4).hex()}")
+
+
+def _let_the_clock_tick(stat: os.stat_result) -> None:
+    """Wait until a change of a file from now on will be dated later than its last one."""
+    age = time.time_ns() - max(stat.st_mtime_ns, stat.st_ctime_ns)
+    if -_TICK < age < _TICK:
+        time.sleep(min(_TICK - age, _TICK) / 1e9)
 
 
 def _mark(stat: os.stat_result) -> tuple[int, int, int, int]:

@@ -91,7 +91,7 @@ class Catalog:
         def near(db: sqlite3.Connection) -> list[CatalogEntry]:
             kernel_id = origin.kernel_id if isinstance(origin, NotebookRef) else None
             where = f"{scope} AND (origin_path = ? OR kernel_id = ?) {newest}"
-            return _select(db, where, entity, project, origin.path, kernel_id)
+            return _select(db, where, entity, project, _text(origin.path), kernel_id)
 
         def every(db: sqlite3.Connection) -> list[CatalogEntry]:
             return _select(db, f"{scope} {newest}", entity, project)
@@ -167,14 +167,14 @@ def _put(db: sqlite3.Connection, point: ResumePoint) -> None:
             point.entity,
             point.project,
             point.run_id,
-            entry.name,
+            _text(entry.name),
             entry.state,
             entry.last_step,
             entry.rows,
             entry.created,
             entry.updated,
             json.dumps(point.origin),
-            origin.path if origin else None,
+            _text(origin.path) if origin else None,
             origin.kernel_id if isinstance(origin, NotebookRef) else None,
         ),
     )
@@ -182,7 +182,15 @@ def _put(db: sqlite3.Connection, point: ResumePoint) -> None:
 
 def _select(db: sqlite3.Connection, where: str, *values: str | None) -> list[CatalogEntry]:
     rows = db.execute(f"SELECT {_COLUMNS} FROM runs {where}", values)
-    return [
-        CatalogEntry(RunPath(*path), name, state, last_step, count, created, updated, load(json.loads(origin)))
-        for *path, name, state, last_step, count, created, updated, origin in rows
-    ]
+    try:
+        return [
+            CatalogEntry(RunPath(*path), name, state, last_step, count, created, updated, load(json.loads(origin)))
+            for *path, name, state, last_step, count, created, updated, origin in rows
+        ]
+    except (ValueError, TypeError, AttributeError) as error:
+        raise sqlite3.DatabaseError(f"an entry is unreadable: {error}") from error
+
+
+def _text(name: str) -> str:
+    """A name or path as SQLite takes it: one that is no Unicode text has its odd bytes written out."""
+    return name.encode(errors="backslashreplace").decode()

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from ..errors import RecordDamaged, RecordTooNew
+from ..errors import StoreError
 from ..identity import RunPath
 from .blobs import Blobs
 from .catalog import Catalog
@@ -58,7 +58,7 @@ class _Points:
             try:
                 if tail := Record(folder).tail():
                     yield tail.point
-            except (RecordDamaged, RecordTooNew, OSError):
+            except (StoreError, OSError):
                 continue
 
 

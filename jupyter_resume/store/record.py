@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from ..errors import RecordDamaged, RecordTooNew
+from ..errors import RecordDamaged, RecordTooNew, StoreUnwritable
 from ..identity import RunPath
 from . import lease, lines
 
@@ -155,8 +155,19 @@ class Record:
     def tail(self) -> Tail | None:
         """The last segment that can be read, and the resume point at its end; None if there is none.
 
-        Raises RecordTooNew for a newer format, RecordDamaged if there are segments and no line is readable.
+        Raises RecordTooNew for a newer format, RecordDamaged if there are segments and no line is readable,
+        StoreUnwritable if another user keeps them to himself.
         """
+        try:
+            return self._tail()
+        except PermissionError as error:
+            raise StoreUnwritable(
+                f"The record in {self.folder} cannot be read ({error.strerror}): it is another user's; start a run of "
+                "your own with another id, or set JUPYTER_RESUME_HOME to a folder of yours.",
+                folder=self.folder,
+            ) from error
+
+    def _tail(self) -> Tail | None:
         tokens = self.tokens()
         for token in reversed(tokens):
             if found := self._tail_of(token):

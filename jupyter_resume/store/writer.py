@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from ..errors import RunInUse, StoreUnwritable
+from ..errors import RunInUse, StoreError, StoreUnwritable
 from ..notices import Tell, tell
 from . import lease, lines
 from .record import FORMAT, FileEntry, Record, ResumePoint, Tail
@@ -66,24 +66,28 @@ class Writer:
         process writes the run and ``takeover`` is False. On a disk that takes nothing the writer keeps its
         lines in memory and tries again (see `tend`).
         """
-        if base is not None and not takeover and (owner := record.live_owner(base)):
+        owner = None if base is None or _let_go_here(record, base) else record.live_owner(base)
+        if base is not None and owner is not None and not takeover:
             raise in_use(base, owner)
         writer = cls(record, point, base, lease.this_process(label), tell)
+        _open_writers.add(writer)
         try:
-            if not writer._attach():
+            if not writer._attach(settled=owner is None):
                 return None
         except OSError as error:
             _check_foreign(record, error)
             writer._trouble(error)
-        _open_writers.add(writer)
         return writer
 
-    def _attach(self) -> bool:
+    def _attach(self, settled: bool = False) -> bool:
+        """Claim the next segment; False if the run moved on. ``settled``: no writer lives, so its end must stand."""
         self.record.folder.mkdir(parents=True, exist_ok=True)
         token = max(self.record.tokens(), default=0) + 1
         newest = self.record.tail()
         if (newest and newest.token) != (self._base and self._base.token):
             return False
+        if settled and newest and self._base and newest.end != self._base.end:
+            return False  # its last lines came after we looked, and before it died
         head = {
             "format": FORMAT,
             "owner": asdict(self._owner),
@@ -122,7 +126,7 @@ class Writer:
             self.put(lines.FILE, asdict(entry))
             if self.fenced_by or self.forked or self._fd is None or self._backlog:
                 return None
-            if self.record.segment(self.token + 1).exists():
+            if self._overtaken():
                 return None
             unused = before is not None and all(other.digest != before.digest for other in self.point.files.values())
             return before.digest if before is not None and unused else None
@@ -135,15 +139,20 @@ class Writer:
             if self.fenced_by is None:
                 self.put(lines.END, {"state": state, "exit_code": exit_code, "at": time.time()})
             self._flush()
-            if self._backlog or self._dropped:
+            if lost := len(self._backlog) + self._dropped:
                 self._tell(
-                    f"{len(self._backlog)} lines of run {self.point.path} could not be written to "
+                    f"{lost} lines of run {self.point.path} could not be written to "
                     f"{self.record.folder} and are lost with this process; the disk took nothing until the end."
                 )
             if self._fd is not None:
                 os.close(self._fd)
                 self._fd = None
             self.closed = True
+
+    @property
+    def attached(self) -> bool:
+        """Whether it has a segment of its own; not while the disk takes none."""
+        return self.token > 0
 
     @property
     def in_memory(self) -> int:
@@ -158,16 +167,22 @@ class Writer:
             self._flush()
             if self._fd is None or self.fenced_by is not None:
                 return
-            if self.record.segment(self.token + 1).exists():
+            if self._overtaken():
                 self._see_fence()
             elif time.monotonic() - self._touched > lease.BEAT:
                 self._touched = time.monotonic()
                 with contextlib.suppress(OSError):
                     os.utime(self.record.segment(self.token))
 
+    def _overtaken(self) -> bool:
+        return os.path.exists(self.record.segment(self.token + 1))
+
     def _see_fence(self) -> None:
-        tail = self.record.tail()
-        if tail is None or tail.owner is None or tail.token <= self.token:
+        try:
+            tail = self.record.tail()
+        except (OSError, StoreError):  # it is looked at again
+            return
+        if self.fenced_by is not None or tail is None or tail.owner is None or tail.token <= self.token:
             return
         self.fenced_by = tail.owner
         self._tell(
@@ -236,7 +251,8 @@ class Writer:
                     self._backlog.popleft()
                 else:
                     self._backlog[0] = line[written:]
-            self._tell(f"{self.record.folder} takes data again: {count} lines written, none lost.")
+            lost = f"{self._dropped} dropped meanwhile" if self._dropped else "none lost"
+            self._tell(f"{self.record.folder} takes data again: {count} lines written, {lost}.")
         except OSError:
             return
 
@@ -259,6 +275,14 @@ def in_use(tail: Tail, owner: lease.Owner) -> RunInUse:
         owner=owner,
         last_step=tail.point.last_step,
     )
+
+
+def _let_go_here(record: Record, tail: Tail) -> bool:
+    """Whether this process wrote that segment and has closed it, without a word in it as the disk took none."""
+    if tail.owner is None or tail.owner != lease.this_process(tail.owner.label):
+        return False
+    ours = [writer for writer in list(_open_writers) if not writer.closed and not writer.forked]
+    return all((writer.record.folder, writer.token) != (record.folder, tail.token) for writer in ours)
 
 
 def _check_foreign(record: Record, error: OSError) -> None:
