@@ -51,12 +51,12 @@ def chart(losses: Sequence[tuple[int, float]], resumed_at: int) -> str:
 
     across = "".join(
         f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y(loss):.1f}" y2="{y(loss):.1f}" stroke="var(--line)"/>'
-        f'<text x="{_LEFT - 8}" y="{y(loss) + 4:.1f}" text-anchor="end">{number(float(f"{loss:.3g}"))}</text>'
-        for loss in (low + (high - low) * n / 4 for n in range(5))
+        f'<text x="{_LEFT - 8}" y="{y(loss) + 4:.1f}" text-anchor="end">{number(loss)}</text>'
+        for loss in _round_numbers(low, high)
     )
     below = "".join(
-        f'<text x="{x(step):.1f}" y="{_HEIGHT - 20}" text-anchor="middle">{step}</text>'
-        for step in sorted({round(first + (last - first) * n / 5) for n in range(6)})
+        f'<text x="{x(step):.1f}" y="{_HEIGHT - 20}" text-anchor="middle">{number(step)}</text>'
+        for step in _round_numbers(first, last)
     )
     at = x(resumed_at - 0.5)  # between the last row before the kill and the first after it
     side = "end" if at > _WIDTH / 2 else "start"
@@ -72,3 +72,11 @@ def chart(losses: Sequence[tuple[int, float]], resumed_at: int) -> str:
         f'style="fill:var(--mark)">kernel killed, resumed at step {resumed_at}</text>'
         f'<polyline points="{line}" fill="none" stroke="var(--curve)" stroke-width="2" stroke-linejoin="round"/></svg>'
     )
+
+
+def _round_numbers(low: float, high: float) -> list[float]:
+    """Some four to ten round numbers from ``low`` to ``high``, for an axis."""
+    span = (high - low) or 1.0
+    power = 10.0 ** math.floor(math.log10(span))
+    step = next(size * power for size in (0.1, 0.2, 0.5, 1.0) if span / (size * power) < 10)
+    return [float(f"{n * step:.6g}") for n in range(math.ceil(low / step), math.floor(high / step) + 1)]
