@@ -92,7 +92,9 @@ def start(
         writer = Writer.open(store.record(path), point, found, whence.label, takeover)
         if writer is not None:
             break
-    if found and writer.attached and not found.damaged:
+    if found and found.damaged:
+        notices.tell(f"{found.damaged} lines of the record of run {path} are damaged: what was in them is left out.")
+    elif found and writer.attached:
         store.blobs(path).keep({entry.digest for entry in found.point.files.values()})
     run = Run(
         store,

@@ -8,18 +8,21 @@ with started(log_for_ever, home, counters) as child:
 from __future__ import annotations
 
 import contextlib
+import errno
 import mmap
 import multiprocessing
 import os
+import signal
 import struct
+import sys
 import time
 from collections.abc import Callable, Iterator
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from jupyter_resume import _init, settings  # noqa: F401 - imported once, in the server
-from jupyter_resume.notebook import session  # noqa: F401
+from jupyter_resume import _init
+from jupyter_resume.store import lease
 
 PATIENCE = 60.0
 """Seconds after which a test gives up on an event; no test relies on how long anything takes."""
@@ -90,3 +93,138 @@ class Counters:
 
     def __reduce__(self) -> tuple[type[Counters], tuple[Path]]:
         return Counters, (self.file,)
+
+
+class Other:
+    """Another process with runs of its own, told what to do one call at a time.
+
+    Errors of ours that it meets are raised here, by their names, as `Refused`.
+    """
+
+    class Refused(Exception):
+        """What the other process met; ``kind`` is the error's name."""
+
+        def __init__(self, kind: str, text: str) -> None:
+            super().__init__(text)
+            self.kind = kind
+
+    def __init__(self, process: BaseProcess, end: Any) -> None:
+        self.process = process
+        self._end = end
+        self.pid: int = process.pid or 0
+
+    def send(self, what: str, *args: Any, **kwargs: Any) -> None:
+        """Tell it to do something and go on; `answer` waits."""
+        self._end.send((what, args, kwargs))
+
+    def answer(self) -> Any:
+        """What came of what was sent."""
+        kind, value = hear(self._end)
+        if kind != "ok":
+            raise self.Refused(kind, value)
+        return value
+
+    def __getattr__(self, what: str) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            self.send(what, *args, **kwargs)
+            return self.answer()
+
+        return call
+
+    def kill(self) -> None:
+        """SIGKILL, and wait until it is gone."""
+        self.process.kill()
+        self.process.join()
+
+
+@contextlib.contextmanager
+def other(home: Path, *patches: Callable[[], None], **environment: str) -> Iterator[Other]:
+    """Another process on the same store; ``patches`` are called in it first."""
+    here, there = pipe()
+    with started(_obey, there, home, patches, environment) as process:
+        yield Other(process, here)
+
+
+def _obey(end: Any, home: Path, patches: tuple[Callable[[], None], ...], environment: dict[str, str]) -> None:
+    at_home(home, **environment)
+    sys.modules["__main__"].__file__ = str(home.parent / "train.py")
+    for patch in patches:
+        patch()
+    can = Able(end)
+    while True:
+        what, args, kwargs = end.recv()
+        try:
+            end.send(("ok", getattr(can, what)(*args, **kwargs)))
+        except Exception as error:
+            end.send((type(error).__name__, str(error)))
+
+
+class Able:
+    """What another process can be told to do."""
+
+    def __init__(self, end: Any) -> None:
+        self.end = end
+
+    def init(self, **kwargs: Any) -> tuple[bool, int, int]:
+        """Begin a run: whether it was resumed, its step, and its fencing token."""
+        run = _init.init(**kwargs)
+        return run.resumed, run.step, run._writer.token
+
+    def log(self, *rows: dict[str, Any]) -> None:
+        for row in rows:
+            _init.log(row)
+
+    def save(self, name: str, content: str) -> None:
+        Path(name).write_text(content)
+        _init.save(name, policy="now")
+
+    def finish(self) -> None:
+        _init.finish()
+
+    def state(self) -> str:
+        return self._run().state
+
+    def tend(self) -> None:
+        """What a second thread does once a second."""
+        self._run()._tend()
+
+    def zombie(self, **kwargs: Any) -> int:
+        """Have a child that begins a run, logs, and is killed without being waited for; its pid."""
+        begun, say = os.pipe()
+        pid = os.fork()
+        if not pid:
+            _init.init(**kwargs).log({"n": 0})
+            os.write(say, b".")
+            os.kill(os.getpid(), signal.SIGKILL)
+        os.read(begun, 1)
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        return pid
+
+    def _run(self) -> Any:
+        run = _init.active()
+        assert run is not None
+        return run
+
+
+def lie_about_locks() -> None:
+    """A file system that grants every lock."""
+    lease._try_lock = lambda fd: True
+
+
+def have_no_locks() -> None:
+    """A file system without locks."""
+    lease._try_lock = lambda fd: None
+
+
+def have_no_links() -> None:
+    """A file system without hard links."""
+
+    def link(*_: Any) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    os.link = link
+
+
+def be_another_machine() -> None:
+    """A process that counts as one of another machine's."""
+    lease._machine = lambda: "another machine"  # type: ignore[assignment]

@@ -36,7 +36,7 @@ class Store:
 
     def record(self, path: RunPath) -> Record:
         """The record of one run, whether or not it exists."""
-        return Record(self.folder(path) / "record")
+        return Record(self.folder(path) / "record", path)
 
     def blobs(self, path: RunPath) -> Blobs:
         """The content of one run's saved files."""

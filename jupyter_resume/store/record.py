@@ -131,10 +131,14 @@ class Tail:
 
 
 class Record:
-    """A run's record in ``folder``, for reading. Cheap to make; nothing is read before it is asked for."""
+    """A run's record in ``folder``, for reading. Cheap to make; nothing is read before it is asked for.
 
-    def __init__(self, folder: Path) -> None:
+    ``path`` says which run it is where the record itself no longer does.
+    """
+
+    def __init__(self, folder: Path, path: RunPath | None = None) -> None:
         self.folder = folder
+        self.path = path
 
     def tokens(self) -> list[int]:
         """The fencing tokens given out so far, ascending."""
@@ -194,9 +198,12 @@ class Record:
             else:
                 if point is None:  # the head is damaged, and no snapshot was written yet
                     before = next((t for n in reversed(self.tokens()) if n < token and (t := self._tail_of(n))), None)
-                    if before is None:
+                    if before is not None:
+                        point = before.point
+                    elif self.path is not None:
+                        point = ResumePoint(self.path.entity, self.path.project, self.path.run_id)
+                    else:
                         continue
-                    point = before.point
                     point.state, point.exit_code = "running", None
                 point.apply(*read)
         if point is None:
@@ -249,11 +256,10 @@ class Record:
         while True:
             token = chain[-1][0]
             head = self._head(token)
-            if head is None:
+            base = head["base"] if head else None
+            if head is None or (base and not self.segment(base[0]).exists()):  # damaged, or what it continues is gone
                 before = [n for n in self.tokens() if n < token][-1:]
                 base = (before[0], None) if before else None
-            else:
-                base = head["base"]
             if base is None:
                 return chain[::-1]
             chain.append((base[0], base[1]))
