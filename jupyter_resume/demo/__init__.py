@@ -100,7 +100,10 @@ class _Demo:
         losses = [(row["_step"], float(row["loss"])) for row in after.rows if "loss" in row]
         notes = (
             f"Run {after.path}, {seconds:.0f} seconds in all. The first kernel was ended with SIGKILL in epoch "
-            f"{(first.announced or 0) + 1} of {self.epochs}; a second one executed the same notebook from its top.",
+            f"{(first.announced or 0) + 1} of {self.epochs}; a second one executed the same notebook from its top. "
+            "Between the two the run's working files were deleted, so the model came back from the record.",
+            "Keras brings back the weights from an .h5, not the optimizer: Adam begins anew where the run was resumed, "
+            "and the slope of the curve may change there.",
             "The line is one run's history, read from its record. Rows lost are counted against what the first kernel "
             "had printed before it died.",
         )
