@@ -54,9 +54,9 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shell]:
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     monkeypatch.setenv("WANDB_NOTEBOOK_NAME", "train.ipynb")
     shell = Shell()
-    extension.load(shell)
+    shell.extension_manager.load_extension("jupyter_resume")
     yield shell
-    extension.unload(shell)
+    shell.extension_manager.unload_extension("jupyter_resume")
 
 
 @pytest.fixture(scope="module")
@@ -278,8 +278,7 @@ def test_a_setting_of_the_wrong_type_does_not_keep_the_extension_from_being_load
 ) -> None:
     for name in ("project", "display"):
         shell.run_cell(f"%config ResumeMagics.{name} = {value}")
-    extension.unload(shell)
-    extension.load(shell)
+    shell.cell("%reload_ext jupyter_resume")
     assert "wb_init" in shell.magics_manager.magics["line"]
 
 
