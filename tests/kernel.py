@@ -68,7 +68,7 @@ class Kernel:
                     break
             else:
                 self._take(cell, answer)
-        cell.reply = self.client.get_shell_msg(timeout=timeout)["content"]
+        cell.reply = self._reply(message, timeout)
         return cell
 
     def check(self, code: str) -> Cell:
@@ -89,9 +89,16 @@ class Kernel:
 
     def complete(self, code: str) -> list[str]:
         """What TAB offers at the end of the code."""
-        self.client.complete(code, len(code))
-        matches: list[str] = self.client.get_shell_msg(timeout=60)["content"]["matches"]
+        matches: list[str] = self._reply(self.client.complete(code, len(code)), 60)["matches"]
         return matches
+
+    def _reply(self, message: str, timeout: float) -> Json:
+        """The answer to one request; answers to the questions whether the kernel is ready may still come in between."""
+        while True:
+            answer = self.client.get_shell_msg(timeout=timeout)
+            if answer["parent_header"].get("msg_id") == message:
+                content: Json = answer["content"]
+                return content
 
     def _take(self, cell: Cell, message: Json) -> None:
         kind, content = message["msg_type"], message["content"]
