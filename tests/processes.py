@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import mmap
 import multiprocessing
 import os
@@ -17,9 +18,12 @@ import struct
 import sys
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from jupyter_resume import _init
 from jupyter_resume.store import lease
@@ -28,12 +32,21 @@ PATIENCE = 60.0
 """Seconds after which a test gives up on an event; no test relies on how long anything takes."""
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload([__name__])
+_context.set_forkserver_preload([__name__, "pytest"])
+
+
+@functools.cache
+def _start_server() -> None:
+    """Start it with everything imported, so that a process takes milliseconds to start."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+        forkserver.ensure_running()
 
 
 @contextlib.contextmanager
 def started(target: Callable[..., None], *args: Any) -> Iterator[BaseProcess]:
     """A process that runs ``target``; killed at the end if it still lives."""
+    _start_server()
     process = _context.Process(target=target, args=args, daemon=True)
     process.start()
     try:
