@@ -120,7 +120,8 @@ def html(view: RunView) -> str:
         f'<div style="border-left:3px solid {colour};{_FRAME}"><div><b>{said(short(view.path, 400))}</b>'
         + (f" {said(short(view.name))}" if view.name not in view.path else "")
         + f'</div><div><b style="color:{colour}">● {esc(view.state)}</b> · step <b>{view.step}</b> · '
-        f'{duration(view.elapsed)} · {esc(headline(view))}<span style="color:{_PALE}"> · as of {clock(view.at)}</span>'
+        f'{duration(view.elapsed)} · {esc(headline(view))}<span style="color:{_PALE};white-space:nowrap"> · as of '
+        f"{clock(view.at)}</span>"
         f"</div>{table}</div>"
     )
 
@@ -130,9 +131,9 @@ def svg(points: Sequence[float], width: int = 120, height: int = 16) -> str:
     if len(points) < 2:
         return ""
     low, high = min(points), max(points)
-    step, span = width / (len(points) - 1), height - 4
+    step, span = width / (len(points) - 1), height - 6
     path = " ".join(
-        f"{n * step:.1f},{height - 2 - span * _share(value, low, high):.1f}" for n, value in enumerate(points)
+        f"{n * step:.1f},{height - 3 - span * _share(value, low, high):.1f}" for n, value in enumerate(points)
     )
     return (
         f'<svg width="{width}" height="{height}" viewBox="0 0 {width} {height}" role="img" '

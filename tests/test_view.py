@@ -326,12 +326,22 @@ def test_a_record_has_a_view_without_its_writer(store: Store) -> None:
 # Live, in a real kernel
 
 
-@pytest.fixture
-def kernel(home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Kernel]:
-    monkeypatch.setenv("WANDB_NOTEBOOK_NAME", str(tmp_path / "train.ipynb"))
+@pytest.fixture(scope="module")
+def any_kernel() -> Iterator[Kernel]:
     with Kernel() as kernel:
-        kernel.check("%load_ext jupyter_resume")
+        kernel.check("%load_ext jupyter_resume\nimport os, jupyter_resume")
         yield kernel
+
+
+@pytest.fixture
+def kernel(any_kernel: Kernel, home: Path, tmp_path: Path) -> Iterator[Kernel]:
+    """A kernel with this test's store and notebook; one for all of them, since each takes a second to start."""
+    any_kernel.check(
+        f"os.chdir({str(tmp_path)!r})\n"
+        f"os.environ.update(JUPYTER_RESUME_HOME={str(home)!r}, WANDB_NOTEBOOK_NAME={str(tmp_path / 'train.ipynb')!r})"
+    )
+    yield any_kernel
+    any_kernel.check("while jupyter_resume.run: jupyter_resume.finish()")
 
 
 def test_one_display_has_text_html_and_our_mime_type(kernel: Kernel) -> None:
@@ -417,15 +427,27 @@ def test_a_run_taken_over_by_another_process_says_so(kernel: Kernel) -> None:
         kernel.wait(cell, lambda: cell.shown[0][MIME]["state"] == "taken over", timeout=20)
 
 
+def test_a_forked_child_neither_shows_the_run_nor_waits_for_who_does(kernel: Kernel) -> None:
+    cell = kernel.check(
+        "import multiprocessing\nfrom jupyter_resume.notebook import live\nrun = %wb_init --project p\n"
+        "run.log({'loss': 1})\n"
+        "with live._views[run]._lock:\n"
+        "    child = multiprocessing.get_context('fork').Process(target=live.flush_all)\n"
+        "    child.start()\n    child.join(20)\n"
+        "print('ended with', child.exitcode)"
+    )
+    assert "ended with 0" in cell.text
+
+
 def test_a_view_that_cannot_be_shown_costs_one_line_and_no_cell(kernel: Kernel) -> None:
     kernel.check("run = %wb_init --project p")
-    kernel.check("from jupyter_resume import render\nrender.bundle = lambda view: 1 / 0")
+    kernel.check("from jupyter_resume import render\nbundle, render.bundle = render.bundle, lambda view: 1 / 0")
     cell = kernel.check("run.log({'loss': 1})\nimport time; time.sleep(0.5)")
     assert (
         cell.text
         == f"jupyter_resume: the live view of run {run_path(kernel)} stopped: ZeroDivisionError: division by zero\n"
     )
-    assert kernel.check("run.log({'loss': 1})").outputs == []
+    assert kernel.check("run.log({'loss': 1})\nrender.bundle = bundle").outputs == []
 
 
 def run_path(kernel: Kernel) -> str:

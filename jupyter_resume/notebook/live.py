@@ -46,6 +46,8 @@ class LiveView:
 
     def flush(self) -> None:
         """Show the last state now, if it is not shown yet. A view that cannot be shown is given up, and told."""
+        if self.run.forked:  # in a child, where nobody will release a lock that was held at the fork
+            return
         with self._lock:
             try:
                 if not self._ended.is_set() and (self.run.recent or self._stamp != self._now()):
