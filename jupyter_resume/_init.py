@@ -102,7 +102,7 @@ def start(
         resumed=found is not None,
         reason=decision.reason,
         origin=whence,
-        dir=_files_folder(store, path, asked_for),
+        dir=_files_folder(store, path, asked_for, tell=writer.attached),
         on_close=_closed,
     )
     _open_runs.append(run)
@@ -186,7 +186,8 @@ def _describe(run: Run, asked_for: Settings, changes: dict[str, Any]) -> None:
         run.config.update(changes)
 
 
-def _files_folder(store: Store, path: RunPath, asked_for: Settings) -> Path:
+def _files_folder(store: Store, path: RunPath, asked_for: Settings, tell: bool) -> Path:
+    """Where the run's files go; elsewhere for now if that cannot be made, which is told unless it was already."""
     folder = asked_for.dir / path.run_id if asked_for.dir else store.files(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -194,7 +195,8 @@ def _files_folder(store: Store, path: RunPath, asked_for: Settings) -> Path:
         import tempfile
 
         elsewhere = Path(tempfile.mkdtemp(prefix="jupyter-resume-"))
-        notices.tell(f"{folder} cannot be made ({error.strerror}): the run's files go to {elsewhere} for now.")
+        if tell or asked_for.dir:
+            notices.tell(f"{folder} cannot be made ({error.strerror}): the run's files go to {elsewhere} for now.")
         return elsewhere
     return folder
 

@@ -417,7 +417,8 @@ class Run:
         try:
             self._store.catalog.put(self._writer.point)
         except StoreError as error:
-            notices.tell(f"{error} Runs are found by their records meanwhile, which takes longer.")
+            if self._writer.attached and not self.in_memory:  # else the disk takes nothing, which was told
+                notices.tell(f"{error} Runs are found by their records meanwhile, which takes longer.")
 
     def __enter__(self) -> Run:
         return self

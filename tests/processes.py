@@ -197,6 +197,25 @@ class Able:
     def state(self) -> str:
         return self._run().state
 
+    def runs(self, count: int) -> list[str]:
+        """Begin and finish so many runs; their ids."""
+        ids = []
+        for n in range(count):
+            run = _init.init(project=f"project {n % 3}")
+            ids.append(run.id)
+            run.finish()
+        return ids
+
+    def in_memory(self) -> int:
+        return int(self._run().in_memory)
+
+    def limit(self, size: int) -> None:
+        """Let no file of this process grow beyond a size in bytes (-1: any)."""
+        import resource
+
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
     def tend(self) -> None:
         """What a second thread does once a second."""
         self._run()._tend()
@@ -241,3 +260,10 @@ def have_no_links() -> None:
 def be_another_machine() -> None:
     """A process that counts as one of another machine's."""
     lease._machine = lambda: "another machine"  # type: ignore[assignment]
+
+
+def become_nobody() -> None:
+    """Another user, whom file permissions bind."""
+    if os.geteuid() == 0:
+        os.setgid(65534)
+        os.setuid(65534)

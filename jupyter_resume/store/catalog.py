@@ -122,9 +122,9 @@ class Catalog:
             try:
                 with contextlib.closing(self._connect()) as db, db:
                     return action(db)
-            except sqlite3.OperationalError as error:  # locked for long, read-only, no room
-                raise StoreError(f"The catalog {self.file} cannot be used ({error}).", file=self.file) from error
-            except sqlite3.DatabaseError as error:
+            except (sqlite3.DatabaseError, OSError) as error:
+                if not _is_corrupt(error):
+                    raise StoreError(f"The catalog {self.file} cannot be used ({error}).", file=self.file) from error
                 if attempt == 2:
                     raise StoreError(f"The catalog {self.file} stays unreadable ({error}): delete it.") from error
                 aside = self._set_aside("corrupt")
@@ -156,6 +156,13 @@ class Catalog:
             with contextlib.suppress(FileNotFoundError):
                 Path(f"{self.file}{suffix}").replace(f"{aside}{suffix}")
         return aside
+
+
+def _is_corrupt(error: Exception) -> bool:
+    """Whether the file is no catalog of ours; not if it is locked for long or read-only, or there is no room."""
+    if isinstance(error, sqlite3.OperationalError):
+        return any(words in str(error) for words in ("no such table", "no such column", "has no column"))
+    return isinstance(error, sqlite3.DatabaseError)
 
 
 def _put(db: sqlite3.Connection, point: ResumePoint) -> None:

@@ -48,7 +48,7 @@ class Writer:
         self._since_snapshot = 0
         self._snapshot_at = _SNAPSHOT_EVERY
         self._touched = 0.0
-        self._told = -60.0
+        self._in_trouble = False
 
     @classmethod
     def open(
@@ -225,9 +225,9 @@ class Writer:
         self._backlog_bytes += len(line)
 
     def _trouble(self, error: OSError) -> None:
-        if time.monotonic() - self._told < 60:
+        if self._in_trouble:
             return
-        self._told = time.monotonic()
+        self._in_trouble = True
         self._tell(
             f"cannot write to {self.record.folder} ({error.strerror}): training goes on and rows are kept in memory, "
             f"up to {BACKLOG_BOUND >> 20} MiB, until there is room; free some space or set JUPYTER_RESUME_HOME to "
@@ -252,9 +252,10 @@ class Writer:
                 else:
                     self._backlog[0] = line[written:]
             lost = f"{self._dropped} dropped meanwhile" if self._dropped else "none lost"
+            self._in_trouble = False
             self._tell(f"{self.record.folder} takes data again: {count} lines written, {lost}.")
-        except OSError:
-            return
+        except OSError as error:
+            self._trouble(error)
 
     def _abandon(self) -> None:
         """In a forked child: the run stays the parent's. Closing a copy of the descriptor does not unlock it."""
