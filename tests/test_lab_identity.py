@@ -264,7 +264,14 @@ def test_a_second_kernel_of_one_notebook_is_refused_in_one_line(folder: Folder, 
         assert name == "RunInUse"
         assert lines == [f"RunInUse: {message}"]
         assert "\n" not in message
-        for part in (run_id, "notebook train.ipynb", f"pid {first.kernel_pid()}", os.uname().nodename, "last step 2"):
+        for part in (
+            run_id,
+            "notebook train.ipynb",
+            f"pid {first.kernel_pid()}",
+            os.uname().nodename,
+            "last step 2",
+            "--takeover",
+        ):
             assert part in message
         taken = second.execute(BEGIN.replace("allow", "allow --takeover").format(project=folder.name))
         assert Said.by(taken) == Said(run_id, 3, True)
