@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from . import _init, listing, settings, view
+from . import _init, listing, render, settings, view
 from .errors import InvalidPolicy, ResumeError
 from .identity import RunPath
 from .policy import Policy, read_policy
@@ -75,7 +75,7 @@ def _runs(asked: argparse.Namespace) -> int:
 
 def _status(asked: argparse.Namespace) -> int:
     store = Store()
-    print(view.of_record(store, listing.find(store, _path(asked.run_path))))
+    print(render.text(view.of_record(store, listing.find(store, _path(asked.run_path)))))
     return 0
 
 

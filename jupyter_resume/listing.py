@@ -8,10 +8,11 @@ from dataclasses import replace
 from .errors import RunMissing
 from .identity import RunPath
 from .origin import NotebookRef
-from .render import Table, age, clock, size_of
 from .store.catalog import CatalogEntry
 from .store.home import Store
 from .store.record import FileEntry, Tail
+from .tables import Table
+from .wording import age, clock, size_of
 
 
 def find(store: Store, path: RunPath) -> Tail:
@@ -41,7 +42,9 @@ def runs(store: Store, entity: str | None = None, project: str | None = None) ->
         now = current(store, entry)
         whence = now.origin
         where = (
-            "" if whence is None else f"{'notebook' if isinstance(whence, NotebookRef) else 'program'} {whence.path}"
+            ""
+            if whence is None or not whence.path
+            else f"{'notebook' if isinstance(whence, NotebookRef) else 'program'} {whence.path}"
         )
         rows.append((str(now.path), now.name, now.state, _step(now.last_step), age(now.updated), where))
     return Table(("run", "name", "state", "last step", "last seen", "from"), tuple(rows), f"no runs in {store.home}")

@@ -1,23 +1,19 @@
-"""A RunView, and tables, as text, HTML and JSON: pure functions of values."""
+"""A RunView as text, HTML and JSON: pure functions of the value."""
 
 from __future__ import annotations
 
-import html as _html
-import re
-import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, fields
+from typing import Any
 
-if TYPE_CHECKING:
-    from .view import Metric, RunView
+from .view import Metric, RunView
+from .wording import clock, duration, esc, number, said, short, size_of
 
 MIME = "application/vnd.jupyter-resume.run+json"
 VERSION = 1
 _BLOCKS = "▁▂▃▄▅▆▇█"
-_MOST_METRICS, _MOST_FILES, _WIDTH = 12, 8, 60
+_MOST_METRICS, _MOST_FILES = 12, 8
 _MOST_IN_JSON = 100
-_UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")  # moves the cursor, or the text
 
 _INK = "var(--jp-content-font-color1, inherit)"
 _PALE = "var(--jp-content-font-color2, inherit)"
@@ -34,6 +30,21 @@ _CELL = "vertical-align:baseline;padding:1px 16px 1px 0"
 _LABEL = f"{_CELL};text-align:left;white-space:nowrap;color:{_PALE}"
 _NUMBER = f"{_CELL};text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums"
 _REST = f"{_CELL};text-align:left;width:100%"
+
+
+class Shown(RunView):
+    """A view that displays itself."""
+
+    @classmethod
+    def of(cls, view: RunView) -> Shown:
+        """The same view, to be displayed."""
+        return cls(**{field.name: getattr(view, field.name) for field in fields(view)})
+
+    def __repr__(self) -> str:
+        return text(self)
+
+    def _repr_html_(self) -> str:
+        return html(self)
 
 
 def bundle(view: RunView) -> dict[str, Any]:
@@ -164,100 +175,3 @@ def files(view: RunView) -> str:
     return ", ".join(f"{short(name)} ({size_of(size)})" for name, size in shown) + (
         f", and {more} more" if more else ""
     )
-
-
-@dataclass(frozen=True)
-class Table:
-    """Rows under headings that display themselves; ``empty`` is said when there are none."""
-
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    empty: str = "nothing"
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __repr__(self) -> str:
-        if not self.rows:
-            return self.empty
-        cells = [self.columns, *(tuple(short(cell) for cell in row) for row in self.rows)]
-        widths = [max(len(row[n]) for row in cells) for n in range(len(self.columns))]
-        return "\n".join(
-            "  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip() for row in cells
-        )
-
-    def _repr_html_(self) -> str:
-        if not self.rows:
-            return f"<div>{esc(self.empty)}</div>"
-        head = "".join(f'<th style="text-align:left">{esc(column)}</th>' for column in self.columns)
-        body = "".join(
-            "<tr>" + "".join(f'<td style="text-align:left">{said(short(cell))}</td>' for cell in row) + "</tr>"
-            for row in self.rows
-        )
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-
-
-@dataclass(frozen=True, repr=False)
-class Message:
-    """One line that displays itself."""
-
-    line: str
-
-    def __repr__(self) -> str:
-        return short(self.line, 400)
-
-    def _repr_html_(self) -> str:
-        return f"<div>{esc(self)}</div>"
-
-
-def esc(text: object) -> str:
-    """Safe in HTML, in text and in attributes."""
-    return _html.escape(str(text), quote=True)
-
-
-def said(text: str) -> str:
-    """A text that users wrote, in HTML: escaped, and from right to left only within itself."""
-    return f"<bdi>{esc(text)}</bdi>"
-
-
-def short(text: str, width: int = _WIDTH) -> str:
-    """One line of at most ``width`` characters, none of which moves the cursor or the text around it."""
-    line = " ".join(_UNSEEN.sub(" ", str(text)).split())
-    return line if len(line) <= width else line[: width - 3] + "..."
-
-
-def number(value: Any) -> str:
-    """A value in a few characters."""
-    if isinstance(value, float):
-        return f"{value:.5g}"
-    return short(str(value), 24)
-
-
-def size_of(count: int) -> str:
-    """Bytes, for a person."""
-    if count < 1000:
-        return f"{count} byte{'' if count == 1 else 's'}"
-    power = min((len(str(count)) - 1) // 3, 4)
-    return f"{count / 1000**power:.1f} {('kB', 'MB', 'GB', 'TB')[power - 1]}"
-
-
-def duration(seconds: float) -> str:
-    """Seconds, for a person: 5s, 3m 20s, 2h 05m."""
-    whole = max(0, int(seconds))
-    if whole < 60:
-        return f"{whole}s"
-    if whole < 3600:
-        return f"{whole // 60}m {whole % 60:02}s"
-    return f"{whole // 3600}h {whole % 3600 // 60:02}m"
-
-
-def clock(at: float) -> str:
-    """The time of day, with the date unless it is today's."""
-    then = time.localtime(at)
-    today = time.strftime("%Y%m%d", then) == time.strftime("%Y%m%d")
-    return time.strftime("%H:%M:%S" if today else "%Y-%m-%d %H:%M", then)
-
-
-def age(at: float, now: float | None = None) -> str:
-    """How long ago, for a person."""
-    return duration((time.time() if now is None else now) - at) + " ago"

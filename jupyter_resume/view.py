@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from . import render
 from ._run import Run
 from .files import Restored
 from .store.home import Store
 from .store.record import Tail
+from .wording import size_of
 
 _POINTS = 64
 _OURS = {"_step", "_timestamp", "_runtime"}
@@ -46,12 +46,6 @@ class RunView:
     not_restored: tuple[tuple[str, str], ...] = ()
     waiting: int = 0
     notes: str | None = None
-
-    def __repr__(self) -> str:
-        return render.text(self)
-
-    def _repr_html_(self) -> str:
-        return render.html(self)
 
 
 class Course:
@@ -122,7 +116,7 @@ def _restored(run: Run, restored: Restored) -> str:
     """A restored file in a few words."""
     of = "" if restored.run == run.run_path else f" of run {restored.run}"
     how = "verified" if restored.copied else "in place already, verified"
-    return f"{restored.file} ({render.size_of(restored.size)}){of}, {how}"
+    return f"{restored.file} ({size_of(restored.size)}){of}, {how}"
 
 
 def of_record(store: Store, tail: Tail) -> RunView:

@@ -23,9 +23,9 @@ from jupyter_resume.files import Restored
 from jupyter_resume.notebook import completion, extension, live
 from jupyter_resume.notebook.magics import ResumeMagics, words
 from jupyter_resume.origin import NotebookRef
-from jupyter_resume.render import MIME, Message, Table
+from jupyter_resume.render import MIME, Shown
 from jupyter_resume.store.home import Store
-from jupyter_resume.view import RunView
+from jupyter_resume.tables import Message, Table
 
 from .kernel import Cell, Kernel
 
@@ -159,7 +159,7 @@ def test_wb_status_shows_the_active_run_or_any_other(shell: Shell) -> None:
     shell.cell("%wb_init --id one --project p")
     shell.cell("%wb_log loss=0.5")
     active = shell.cell("%wb_status")
-    assert isinstance(active, RunView)
+    assert isinstance(active, Shown)
     assert (active.path, active.step, active.metrics[0].last) == ("local/p/one", 1, 0.5)
     shell.cell("%wb_finish --exit-code 3")
     assert shell.cell("%wb_status p/one").state == "failed"
@@ -182,7 +182,8 @@ def test_wb_files_and_wb_runs_are_tables(shell: Shell, tmp_path: Path) -> None:
     assert files.rows[0][:3] == ("m.h5", "5 bytes", "-")
     assert runs.rows[0][:4] == ("local/p/one", "first", "running", "-")
     assert runs.rows[0][5] == f"notebook {tmp_path / 'train.ipynb'}"
-    shell.cell("%wb_init --id two --project q")
+    del shell.kernel
+    shell.user_ns["two"] = shell.cell("%wb_init --id two --project q")
     assert shell.cell("%wb_files p/one") == files
     assert len(shell.cell("%wb_runs")) == 2
     assert len(shell.cell("%wb_runs --project q")) == 1

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import jupyter_resume as wandb
-from jupyter_resume import errors, render, view
+from jupyter_resume import errors, render, tables, view, wording
 from jupyter_resume.identity import RunPath
 from jupyter_resume.render import MIME
 from jupyter_resume.store.home import Store
@@ -111,7 +111,7 @@ def test_a_view_reads_well_in_a_terminal() -> None:
         notes="second\ntry",
         at=time.mktime((2026, 1, 2, 3, 4, 5, 0, 0, -1)),
     )
-    assert repr(one) == shown(one) == (
+    assert repr(render.Shown.of(one)) == shown(one) == (
         "run local/vision/a1b2c3d4 (night run)\n"
         "  running, step 640, 1m 05s, resumed at step 12: it is the unfinished run of this notebook,"
         " as of 2026-01-02 03:04\n"
@@ -238,22 +238,22 @@ def test_no_metrics_and_a_thousand_metrics() -> None:
     ("seconds", "said"), [(0, "0s"), (59.9, "59s"), (60, "1m 00s"), (3599, "59m 59s"), (7500, "2h 05m"), (-1, "0s")]
 )
 def test_durations_are_for_people(seconds: float, said: str) -> None:
-    assert render.duration(seconds) == said
+    assert wording.duration(seconds) == said
 
 
 @pytest.mark.parametrize(
     ("size", "said"), [(0, "0 bytes"), (1, "1 byte"), (999, "999 bytes"), (1000, "1.0 kB"), (3_234_567_890, "3.2 GB")]
 )
 def test_sizes_are_for_people(size: int, said: str) -> None:
-    assert render.size_of(size) == said
+    assert wording.size_of(size) == said
 
 
 def test_a_table_escapes_its_cells_and_says_when_it_is_empty() -> None:
-    table = render.Table(("run", "<b>"), (("a", "<script>"), ("longer", "\x1b[2J")), "no runs")
+    table = tables.Table(("run", "<b>"), (("a", "<script>"), ("longer", "\x1b[2J")), "no runs")
     assert repr(table) == "run     <b>\na       <script>\nlonger  [2J"
     assert set(Page(table._repr_html_()).tags) <= {"table", "thead", "tbody", "tr", "th", "td", "bdi"}
-    assert repr(render.Table(("run",), (), "no runs")) == "no runs"
-    assert Page(render.Message("<b>")._repr_html_()).text == "<b>"
+    assert repr(tables.Table(("run",), (), "no runs")) == "no runs"
+    assert Page(tables.Message("<b>")._repr_html_()).text == "<b>"
 
 
 # From rows and runs

@@ -24,9 +24,10 @@ from tqdm import tqdm
 
 from .. import transfer
 from ..identity import RunPath
-from ..render import Table, size_of
 from ..store.home import Store
 from ..store.record import FileEntry, ResumePoint
+from ..tables import Table
+from ..wording import size_of
 from . import page
 from .kernel import Kernel, KernelFailed
 from .witness import Witness

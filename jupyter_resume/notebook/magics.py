@@ -18,8 +18,9 @@ from .._run import Run
 from ..errors import InvalidInput, NoRun
 from ..files import POLICIES, Restored
 from ..identity import RunPath
-from ..render import Message, Table
+from ..render import Shown
 from ..store.home import Store
+from ..tables import Message, Table
 from . import live, session
 from .configured import Configured
 
@@ -104,15 +105,15 @@ class ResumeMagics(Magics, Configured):
     @magic_arguments()
     @argument("run_path", nargs="?", help="entity/project/run_id, project/run_id or run_id; default: the active run")
     @line_magic
-    def wb_status(self, line: str) -> view.RunView | Message:
+    def wb_status(self, line: str) -> Shown | Message:
         """How a run stands: state, step, last metrics, files."""
         asked = _parse(self.wb_status, line)
         run, store = _init.active(), Store()
         if asked.run_path is None:
             if run is None:
                 return Message("no active run: %wb_init --resume allow begins or continues one")
-            return view.of_run(run, view.Course(run.history_tail()))
-        return view.of_record(store, listing.find(store, self._path(asked.run_path)))
+            return Shown.of(view.of_run(run, view.Course(run.history_tail())))
+        return Shown.of(view.of_record(store, listing.find(store, self._path(asked.run_path))))
 
     @magic_arguments()
     @argument("run_path", nargs="?", help="entity/project/run_id, project/run_id or run_id; default: the active run")
