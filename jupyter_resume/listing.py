@@ -40,12 +40,8 @@ def runs(store: Store, entity: str | None = None, project: str | None = None) ->
     rows = []
     for entry in store.catalog.runs(entity, project):
         now = current(store, entry)
-        whence = now.origin
-        where = (
-            ""
-            if whence is None or not whence.path
-            else f"{'notebook' if isinstance(whence, NotebookRef) else 'program'} {whence.path}"
-        )
+        kind = "notebook" if isinstance(now.origin, NotebookRef) else "program"
+        where = f"{kind} {now.origin.path}" if now.origin and now.origin.path else ""
         rows.append((str(now.path), now.name, now.state, _step(now.last_step), age(now.updated), where))
     return Table(("run", "name", "state", "last step", "last seen", "from"), tuple(rows), f"no runs in {store.home}")
 

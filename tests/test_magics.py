@@ -182,8 +182,7 @@ def test_wb_files_and_wb_runs_are_tables(shell: Shell, tmp_path: Path) -> None:
     assert files.rows[0][:3] == ("m.h5", "5 bytes", "-")
     assert runs.rows[0][:4] == ("local/p/one", "first", "running", "-")
     assert runs.rows[0][5] == f"notebook {tmp_path / 'train.ipynb'}"
-    del shell.kernel
-    shell.user_ns["two"] = shell.cell("%wb_init --id two --project q")
+    shell.cell("%wb_init --id two --project q")
     assert shell.cell("%wb_files p/one") == files
     assert len(shell.cell("%wb_runs")) == 2
     assert len(shell.cell("%wb_runs --project q")) == 1
