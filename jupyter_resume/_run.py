@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import operator
 import os
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -13,20 +12,18 @@ from types import TracebackType
 from typing import IO, Any
 
 from . import files, notices
-from .errors import FileError, FileMissing, InvalidValue, ResumeError, RunClosed, StoreError
-from .files import Pattern, Restored
+from .errors import InvalidValue, ResumeError, RunClosed, StoreError
+from .files import Restored
 from .identity import RunPath
 from .keeper import keeper
 from .origin import Origin
 from .recorded import Recorded
+from .saving import Pattern, Saving
 from .store import lines
 from .store.home import Store
 from .store.record import FileEntry
 from .store.writer import Writer
 from .values import Metrics
-
-_GRACE = 2.0  # seconds
-_Mark = tuple[int, int, int]
 
 
 class Run:
@@ -68,12 +65,7 @@ class Run:
         self._runtime_before = point.runtime
         self._clock = time.monotonic()
         self._stopped: float | None = None
-        self._watched: list[Pattern] = []
-        self._seen: dict[str, _Mark] = {}
-        self._saved: dict[str, _Mark] = {}
-        self._try_again: dict[str, float] = {}
-        self._superseded: list[tuple[float, str]] = []
-        self._saving = threading.RLock()
+        self._saving = Saving(writer, store.blobs(point.path))
         self._told_late = self._told_forked = False
         keeper.add(self._tend)
 
@@ -167,8 +159,7 @@ class Run:
     @property
     def files(self) -> dict[str, FileEntry]:
         """The saved files, by name."""
-        with self._writer.lock:
-            return dict(self._writer.point.files)
+        return self._writer.files()
 
     @property
     def runtime(self) -> float:
@@ -274,47 +265,7 @@ class Run:
         if self.closed or self.forked:
             self._refuse()
             return []
-        asked = Pattern.of(pattern, base_path, policy)
-        found = asked.matches()
-        if not found and policy == "now":
-            raise FileMissing(f"Nothing matches {os.fspath(pattern)!r} in {Path.cwd()}: check the path.")
-        if policy != "now" and asked not in self._watched:
-            self._watched.append(asked)
-        failed: ResumeError | None = None
-        for name, path in found.items() if policy != "end" else ():
-            try:
-                self._save(name, path, metadata)
-            except ResumeError as error:  # the other files are saved all the same
-                failed = failed or error
-        if failed:
-            raise failed
-        return list(found)
-
-    def _save(self, name: str, path: Path, metadata: dict[str, Any] | None = None) -> None:
-        with self._saving:
-            mark = _mark(path)
-            blobs = self._store.blobs(self.run_path)
-            try:
-                digest, size = blobs.put(path)
-            except FileError:
-                raise
-            except OSError as error:
-                raise StoreError(
-                    f"{path} could not be saved in {blobs.folder} ({error.strerror}): free some space there; what was "
-                    "saved before is as it was."
-                ) from error
-            entry = FileEntry(name, size, digest, time.time(), self._writer.point.last_step, metadata or {})
-            if (superseded := self._writer.file(entry)) is not None:
-                self._superseded.append((time.monotonic(), superseded))
-            self._saved[name] = mark
-
-    def _drop_superseded(self, grace: float) -> None:
-        """Delete contents that no file has any more; ``grace`` is for who has just read that one has."""
-        with self._saving:
-            due = [digest for since, digest in self._superseded if time.monotonic() - since >= grace]
-            self._superseded = [one for one in self._superseded if one[1] not in due]
-            for digest in set(due).difference(entry.digest for entry in self.files.values()):
-                self._store.blobs(self.run_path).drop(digest)
+        return self._saving.save(Pattern.of(pattern, base_path, policy), metadata)
 
     def restore(
         self,
@@ -361,46 +312,15 @@ class Run:
         keeper.remove(self._tend)
         self._writer.tend()  # it may have been taken over just now
         if not self.fenced:
-            self._save_watched(settled=False)
-            self._drop_superseded(0)
+            self._saving.finish()
         self._writer.close(state, exit_code)
         self._stopped = time.monotonic()
         self._on_close(self)
 
-    def _save_watched(self, settled: bool) -> None:
-        """Save watched files that changed; while running only ``live`` ones that have come to rest."""
-        for asked in list(self._watched):
-            if settled and asked.policy != "live":
-                continue
-            try:
-                found = asked.matches()
-            except (ResumeError, OSError) as error:
-                self._watched.remove(asked)
-                notices.tell(f"{asked.glob} is not saved: {error}")
-                continue
-            for name, path in found.items():
-                try:
-                    self._save_if_changed(name, path, settled)
-                except FileNotFoundError:
-                    continue
-                except (ResumeError, OSError) as error:
-                    if name not in self._try_again or not settled:
-                        notices.tell(f"{path} is not saved: {error}")
-                    self._try_again[name] = time.monotonic() + 10
-
-    def _save_if_changed(self, name: str, path: Path, settled: bool) -> None:
-        mark = _mark(path)
-        at_rest, self._seen[name] = mark == self._seen.get(name), mark
-        wait = settled and not (at_rest and time.monotonic() > self._try_again.get(name, 0.0))
-        if mark != self._saved.get(name) and not wait:
-            self._save(name, path)
-            self._try_again.pop(name, None)
-
     def _tend(self) -> None:
         self._writer.tend()
         if not self.fenced and not self.closed:
-            self._save_watched(settled=True)
-            self._drop_superseded(_GRACE)
+            self._saving.tend()
 
     def describe(self, **values: Any) -> None:
         """Set name, notes, tags, group or job_type."""
@@ -443,8 +363,3 @@ def _step_number(step: object) -> int:
     if isinstance(step, bool) or not 0 <= number < 1 << 53:
         raise InvalidValue(f"step={step!r:.60} is no step: pass an integer from 0 to 2**53.", key="step")
     return number
-
-
-def _mark(path: Path) -> _Mark:
-    stat = path.stat()
-    return stat.st_size, stat.st_mtime_ns, stat.st_ino

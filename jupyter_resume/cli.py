@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from . import _init, listing, render, settings, view
+from . import _active, listing, render, settings, view
 from .errors import InvalidPolicy, ResumeError
 from .identity import RunPath
 from .policy import Policy, read_policy
@@ -85,7 +85,7 @@ def _files(asked: argparse.Namespace) -> int:
 
 
 def _restore(asked: argparse.Namespace) -> int:
-    print(_init.bring_back(asked.name, asked.run_path, asked.replace, Path(asked.root)))
+    print(_active.bring_back(asked.name, asked.run_path, asked.replace, Path(asked.root)))
     return 0
 
 

@@ -1,11 +1,10 @@
-"""A run's files: which ones a pattern means, and how one comes back.
+"""A run's files: what they may be called, and how one comes back.
 
 Source: the document on ``restore``. A name is a path below some root, written with ``/`` on every system.
 """
 
 from __future__ import annotations
 
-import glob
 import os
 import re
 from dataclasses import dataclass
@@ -17,56 +16,6 @@ from .errors import FileDamaged, FileError, FileMissing, InvalidInput, LocalFile
 from .identity import RunPath
 from .store.home import Store
 from .store.record import FileEntry
-
-POLICIES = ("live", "now", "end")
-
-
-@dataclass(frozen=True)
-class Pattern:
-    """What a `save` asked for: a glob, the folder that names are relative to, and when to save."""
-
-    glob: str
-    base: Path
-    policy: str
-
-    @classmethod
-    def of(cls, pattern: str | os.PathLike[str], base_path: str | os.PathLike[str] | None, policy: str) -> Pattern:
-        """Read the arguments of ``save``. Without a base path an absolute pattern's own folder is the base."""
-        text = os.fspath(pattern)
-        if not isinstance(text, str) or not text.strip() or "\0" in text:
-            raise UnsafeName(f"{text!r} is no file name or pattern: give a path like 'model.h5' or 'checkpoints/*.h5'.")
-        if policy not in POLICIES:
-            raise InvalidInput(f"policy={policy!r} is no save policy: use 'live', 'now' or 'end'.")
-        if os.path.isdir(text):
-            raise UnsafeName(f"{text} is a folder: save its files with '{text}/*'.")
-        literal = os.path.isfile(text)  # whatever characters its name has
-        if base_path is not None:
-            base = Path(base_path).absolute()
-        elif Path(text).is_absolute():
-            base = Path(text).parent if literal else Path(_fixed_part(text))
-        else:
-            base = Path.cwd()
-        if literal:
-            text = glob.escape(text)
-        return cls(os.path.join(glob.escape(str(Path.cwd())), text), Path(os.path.normpath(base)), policy)
-
-    def matches(self) -> dict[str, Path]:
-        """The files there are now, by the names they have in the run. Raises UnsafeName outside the base."""
-        found: dict[str, Path] = {}
-        for text in sorted(glob.glob(self.glob, recursive=True)):
-            path = Path(os.path.normpath(text))
-            if path.is_file():
-                if not path.is_relative_to(self.base):
-                    raise UnsafeName(f"{text} is not inside {self.base}: pass base_path= of a folder that holds it.")
-                found[safe_name(path.relative_to(self.base).as_posix())] = path
-        return found
-
-
-def _fixed_part(pattern: str) -> str:
-    """The folder before the first wildcard."""
-    parts = Path(pattern).parts
-    fixed = next((n for n, part in enumerate(parts) if glob.has_magic(part)), len(parts) - 1)
-    return str(Path(*parts[:fixed]))
 
 
 def safe_name(name: object) -> str:

@@ -14,7 +14,6 @@ import mmap
 import multiprocessing
 import os
 import signal
-import struct
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -25,7 +24,7 @@ from typing import Any
 
 import pytest
 
-from jupyter_resume import _init, keeper
+from jupyter_resume import _active, _init, keeper
 from jupyter_resume.store import lease
 
 PATIENCE = 60.0
@@ -88,13 +87,13 @@ class Counters:
         if not file.exists():
             file.write_bytes(bytes(64))
         with file.open("r+b") as opened:
-            self._shared = mmap.mmap(opened.fileno(), 64)
+            self._shared = memoryview(mmap.mmap(opened.fileno(), 64)).cast("q")  # struct would write a zero first
 
     def __getitem__(self, slot: int) -> int:
-        return int(struct.unpack_from("q", self._shared, 8 * slot)[0])
+        return self._shared[slot]
 
     def __setitem__(self, slot: int, value: int) -> None:
-        struct.pack_into("q", self._shared, 8 * slot, value)
+        self._shared[slot] = value
 
     def wait(self, slot: int, least: int) -> None:
         """Return when the slot has reached ``least``."""
@@ -186,14 +185,14 @@ class Able:
 
     def log(self, *rows: dict[str, Any]) -> None:
         for row in rows:
-            _init.log(row)
+            _active.log(row)
 
     def save(self, name: str, content: str) -> None:
         Path(name).write_text(content)
-        _init.save(name, policy="now")
+        _active.save(name, policy="now")
 
     def finish(self) -> None:
-        _init.finish()
+        _active.finish()
 
     def state(self) -> str:
         return self._run().state
@@ -234,7 +233,7 @@ class Able:
         return pid
 
     def _run(self) -> Any:
-        run = _init.active()
+        run = _active.active()
         assert run is not None
         return run
 

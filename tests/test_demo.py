@@ -14,8 +14,8 @@ import pytest
 from jupyter_resume import demo
 from jupyter_resume.demo import page
 from jupyter_resume.demo.witness import Witness
-from jupyter_resume.tables import Table
 from jupyter_resume.store.home import Store
+from jupyter_resume.tables import Table
 
 EPOCHS = 150
 

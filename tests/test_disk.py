@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 import jupyter_resume as wandb
-from jupyter_resume import _init, origin
+from jupyter_resume import _active, origin
 from jupyter_resume.errors import StoreError, StoreUnwritable
 from jupyter_resume.identity import RunPath
 from jupyter_resume.store import lease, writer
@@ -248,7 +248,7 @@ def public(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     home.mkdir()
     monkeypatch.setenv("JUPYTER_RESUME_HOME", str(home))
     yield home
-    for run in _init.open_runs():
+    for run in _active.open_runs():
         run.close("interrupted")
     home.chmod(0o755)
     shutil.rmtree(parent, ignore_errors=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from jupyter_resume import _init
+from jupyter_resume import _active, _init
 from jupyter_resume.errors import Refused, RunClosed
 from jupyter_resume.identity import RunPath
 from jupyter_resume.store.home import Store
@@ -49,7 +49,7 @@ def child_does_everything(home: Path, say: Any) -> None:
     def work() -> None:
         assert run.forked
         run.log({"n": "child"})
-        _init.log({"n": "child"})
+        _active.log({"n": "child"})
         run.config["lr"] = "child"
         run.summary["n"] = "child"
         run.notes = "child"
@@ -58,7 +58,7 @@ def child_does_everything(home: Path, say: Any) -> None:
         run._tend()
         run.finish(1)
         run.close("failed", 1)
-        _init.finish()
+        _active.finish()
 
     status = in_fork(work)
     run.log({"n": 1})
@@ -107,7 +107,7 @@ def test_a_forked_child_that_exits_does_not_finish_the_run(home: Path, store: St
 
 def worker(n: int) -> int:
     """What a data loader does, and a careless log in it."""
-    _init.log({"worker": n})
+    _active.log({"worker": n})
     return n * n
 
 
@@ -186,13 +186,13 @@ def child_begins_its_own(home: Path, say: Any) -> None:
         except Refused as error:
             say.send(type(error).__name__)
         own = _init.init(project="fork", id="childs-run")
-        _init.log({"n": "own"})
-        assert _init.active() is own
+        _active.log({"n": "own"})
+        assert _active.active() is own
         own.finish()
 
     say.send(in_fork(work))
     run.log({"n": 1})
-    assert _init.active() is run
+    assert _active.active() is run
     run.finish()
 
 

@@ -355,7 +355,7 @@ def laid_out(folder: str, segments: tuple[bytes, ...], path: RunPath | None) -> 
     return record
 
 
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=250)
 @given(damaged_records(), st.sampled_from([PATH, None]))
 def test_a_damaged_record_is_read_or_refused_and_no_row_is_invented(
     damaged: tuple[Written, tuple[bytes, ...]], path: RunPath | None
@@ -388,7 +388,7 @@ def folded(rows: Iterator[tuple[str, Any]]) -> ResumePoint:
     return point
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 @given(st.sampled_from(WRITTEN), st.data())
 def test_a_resume_point_is_the_fold_of_what_is_readable_wherever_the_record_ends(
     written: Written, data: st.DataObject
@@ -417,7 +417,7 @@ def test_a_resume_point_is_the_fold_of_what_is_readable_wherever_the_record_ends
     assert point.next_step == len(readable)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 @given(damaged_records())
 def test_a_damaged_record_can_be_gone_on_with_and_keeps_its_rows(damaged: tuple[Written, tuple[bytes, ...]]) -> None:
     _, segments = damaged

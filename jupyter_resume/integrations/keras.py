@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .. import _init, notices
+from .. import _active, notices
 from .._run import Run
 from ..errors import InvalidInput, InvalidValue, NoRun, ResumeError
 
@@ -77,7 +77,7 @@ class WandbCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ha
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Find the run, and the value that is to be beaten."""
-        run = _init.active()
+        run = _active.active()
         if run is None:
             raise NoRun("WandbCallback needs an active run: call init() or %wb_init before fit().")
         self._run = run

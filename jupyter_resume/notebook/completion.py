@@ -7,9 +7,9 @@ from collections.abc import Iterable
 
 from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMatcherResult, context_matcher
 
-from .. import _init
+from .. import _active
 from ..errors import ResumeError
-from ..files import POLICIES
+from ..saving import POLICIES
 from ..settings import MODES
 from ..store.home import Store
 from .magics import ResumeMagics
@@ -70,6 +70,6 @@ def _values(magic: str, before: list[str]) -> Iterable[str]:
     positional = [word for word in before if not word.startswith("-")]
     if magic in ("wb_status", "wb_files") or (magic == "wb_restore" and len(positional) == 1):
         return (f"{entry.path.project}/{entry.path.run_id}" for entry in entries)
-    if magic == "wb_restore" and not positional and (run := _init.active()):
+    if magic == "wb_restore" and not positional and (run := _active.active()):
         return sorted(run.files)
     return ()

@@ -119,6 +119,11 @@ class Writer:
             self.point.apply(kind, value)
             self._append(lines.seal(kind, body))
 
+    def files(self) -> dict[str, FileEntry]:
+        """The files that the run has saved, by name."""
+        with self.lock:
+            return dict(self.point.files)
+
     def file(self, entry: FileEntry) -> str | None:
         """Append that a file was saved; the digest whose content no file of the run has any more, if there is one."""
         with self.lock:
