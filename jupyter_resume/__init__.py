@@ -11,8 +11,9 @@ import importlib
 import sys
 from typing import TYPE_CHECKING, Any
 
-from . import _init, util
-from ._init import finish, init, log, restore, save
+from . import _active, util
+from ._active import finish, log, restore, save
+from ._init import init
 from ._run import Run
 from .errors import ResumeError
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ResumeError", "Run", "config", "finish", "init", "log", "restore", "run", "save", "summary", "util"]
 
-_OF_THE_ACTIVE_RUN = {"run": _init.active, "config": _init.config, "summary": _init.summary}
+_OF_THE_ACTIVE_RUN = {"run": _active.active, "config": _active.config, "summary": _active.summary}
 
 if "IPython" in sys.modules:  # a run that a notebook begins without %load_ext is to be found by its notebook too
     from .notebook import session

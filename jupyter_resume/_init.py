@@ -1,4 +1,4 @@
-"""Beginning and ending runs: `init` applies the resume rules, and knows which runs this process has open."""
+"""Beginning a run, or continuing one: `init` asks for settings, finds the run, and applies the resume rules."""
 
 from __future__ import annotations
 
@@ -7,23 +7,19 @@ import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from . import _exit, files, notices, origin, settings
+from . import _active, _exit, notices, origin, settings
 from ._run import Run
-from .errors import NoRun, RunExists, RunMissing
-from .files import Restored
+from .errors import RunExists, RunMissing
 from .identity import RunPath, generate_id
 from .origin import NotebookRef, Origin
 from .policy import Asked, Decision, Policy, decide, looks_for_unfinished, read_policy
-from .recorded import Recorded
 from .settings import Settings
 from .store.home import Store
 from .store.record import ResumePoint, Tail
 from .store.writer import Writer
 from .values import to_config
-
-_open_runs: list[Run] = []
 
 
 def init(
@@ -92,16 +88,20 @@ def start(
         writer = Writer.open(store.record(path), point, found, whence.label, takeover)
         if writer is not None:
             break
+    if found and found.damaged:
+        notices.tell(f"{found.damaged} lines of the record of run {path} are damaged: what was in them is left out.")
+    elif found and writer.attached:
+        store.blobs(path).keep({entry.digest for entry in found.point.files.values()})
     run = Run(
         store,
         writer,
         resumed=found is not None,
         reason=decision.reason,
         origin=whence,
-        dir=_files_folder(store, path, asked_for),
-        on_close=_closed,
+        dir=_files_folder(store, path, asked_for, tell=writer.attached),
+        on_close=_active.forget,
     )
-    _open_runs.append(run)
+    _active.remember(run)
     _describe(run, asked_for, changes)
     run.catalogue()
     _exit.watch(run, in_notebook=isinstance(whence, NotebookRef))
@@ -110,8 +110,8 @@ def start(
 
 def _open_here(asked: Asked, asked_for: Settings, whence: Origin) -> Run | None:
     """The run that this process has open and that is meant: the cell that began it was run again."""
-    for run in reversed(_open_runs):
-        if run.forked or (run.entity, run.project) != (asked_for.entity, asked_for.project):
+    for run in reversed(_active.open_runs()):
+        if run.forked or run.fenced or (run.entity, run.project) != (asked_for.entity, asked_for.project):
             continue
         if asked.run_id is not None:
             meant = run.id == asked.run_id
@@ -182,7 +182,8 @@ def _describe(run: Run, asked_for: Settings, changes: dict[str, Any]) -> None:
         run.config.update(changes)
 
 
-def _files_folder(store: Store, path: RunPath, asked_for: Settings) -> Path:
+def _files_folder(store: Store, path: RunPath, asked_for: Settings, tell: bool) -> Path:
+    """Where the run's files go; elsewhere for now if that cannot be made, which is told unless it was already."""
     folder = asked_for.dir / path.run_id if asked_for.dir else store.files(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -190,97 +191,7 @@ def _files_folder(store: Store, path: RunPath, asked_for: Settings) -> Path:
         import tempfile
 
         elsewhere = Path(tempfile.mkdtemp(prefix="jupyter-resume-"))
-        notices.tell(f"{folder} cannot be made ({error.strerror}): the run's files go to {elsewhere} for now.")
+        if tell or asked_for.dir:
+            notices.tell(f"{folder} cannot be made ({error.strerror}): the run's files go to {elsewhere} for now.")
         return elsewhere
     return folder
-
-
-def _closed(run: Run) -> None:
-    if run in _open_runs:
-        _open_runs.remove(run)
-    run.catalogue()
-
-
-def active() -> Run | None:
-    """The run begun last that is still open; None if there is none."""
-    return _open_runs[-1] if _open_runs else None
-
-
-def open_runs() -> list[Run]:
-    """Every run that this process has open, oldest first."""
-    return list(_open_runs)
-
-
-def _need(what: str) -> Run:
-    run = active()
-    if run is None:
-        raise NoRun(f"{what} needs an active run: call init() or %wb_init first.")
-    return run
-
-
-def log(data: dict[str, Any], step: int | None = None, commit: bool | None = None) -> None:
-    """Record metrics in the active run; see `Run.log`."""
-    _need("log()").log(data, step, commit)
-
-
-def save(
-    pattern: str | os.PathLike[str], base_path: str | os.PathLike[str] | None = None, policy: str = "live"
-) -> list[str]:
-    """Keep files in the active run; see `Run.save`."""
-    return _need("save()").save(pattern, base_path, policy)
-
-
-def finish(exit_code: int | None = None) -> None:
-    """End the active run, if there is one; see `Run.finish`."""
-    if run := active():
-        run.finish(exit_code)
-
-
-def restore(
-    name: str,
-    run_path: str | None = None,
-    replace: bool = False,
-    root: str | os.PathLike[str] | None = None,
-    *,
-    mode: str = "rb",
-) -> IO[Any]:
-    """Bring back a file that a run saved; returns it opened for reading, its ``.name`` being the path.
-
-    ``run_path``: ``entity/project/run_id``, ``project/run_id`` or ``run_id``; default: the active run. ``root``: the
-    folder to put it in; default: the active run's `Run.dir`, else the working directory. What is returned has
-    the digest that the run recorded. A different file of that name is an error, unless ``replace``.
-    ``mode``: ``"rb"`` (for ``torch.load`` and the like) or ``"r"`` for text.
-
-    Raises FileMissing (with the nearest names), LocalFileDiffers, FileDamaged, UnsafeName, RunMissing, NoRun.
-    Source: the document on restoring.
-
-    >>> import jupyter_resume as wandb
-    >>> weights = wandb.restore("model-best.h5", run_path="vanpelt/my-project/a1b2c3d")  # doctest: +SKIP
-    """
-    return bring_back(name, run_path, replace, root).open(mode)
-
-
-def bring_back(
-    name: str, run_path: str | None = None, replace: bool = False, root: str | os.PathLike[str] | None = None
-) -> Restored:
-    """As `restore`, but returns what was restored instead of an open file."""
-    if run := active():
-        return run.bring_back(name, run_path, replace, root)
-    if run_path is None:
-        raise NoRun(
-            "restore() without run_path needs a run to resume: call init(resume=...) first, or pass "
-            "run_path='entity/project/run_id'."
-        )
-    defaults = settings.resolve({})
-    source = RunPath.parse(run_path, defaults.entity, defaults.project)
-    return files.restore_from(Store(), source, name, Path.cwd() if root is None else Path(root), replace)
-
-
-def config() -> Recorded:
-    """The active run's config."""
-    return _need("config").config
-
-
-def summary() -> Recorded:
-    """The active run's summary."""
-    return _need("summary").summary

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import operator
 import os
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -14,19 +12,18 @@ from types import TracebackType
 from typing import IO, Any
 
 from . import files, notices
-from .errors import FileError, FileMissing, InvalidValue, ResumeError, RunClosed, StoreError
-from .files import Pattern, Restored
+from .errors import InvalidValue, ResumeError, RunClosed, StoreError
+from .files import Restored
 from .identity import RunPath
 from .keeper import keeper
 from .origin import Origin
 from .recorded import Recorded
+from .saving import Pattern, Saving
 from .store import lines
 from .store.home import Store
 from .store.record import FileEntry
 from .store.writer import Writer
 from .values import Metrics
-
-_Mark = tuple[int, int, int]
 
 
 class Run:
@@ -67,10 +64,8 @@ class Run:
         self._step = point.next_step
         self._runtime_before = point.runtime
         self._clock = time.monotonic()
-        self._watched: list[Pattern] = []
-        self._seen: dict[str, _Mark] = {}
-        self._saved: dict[str, _Mark] = {}
-        self._saving = threading.RLock()
+        self._stopped: float | None = None
+        self._saving = Saving(writer, store.blobs(point.path))
         self._told_late = self._told_forked = False
         keeper.add(self._tend)
 
@@ -119,7 +114,7 @@ class Run:
     @property
     def state(self) -> str:
         """``running``, ``taken over``, or how the run ended: ``finished``, ``failed``, ``interrupted``."""
-        if self._writer.fenced_by is not None:
+        if self.fenced:
             return "taken over"
         return self._writer.point.state
 
@@ -164,13 +159,12 @@ class Run:
     @property
     def files(self) -> dict[str, FileEntry]:
         """The saved files, by name."""
-        with self._writer.lock:
-            return dict(self._writer.point.files)
+        return self._writer.files()
 
     @property
     def runtime(self) -> float:
         """Seconds that the run has run, over all its sessions."""
-        return self._runtime_before + time.monotonic() - self._clock
+        return self._runtime_before + (self._stopped or time.monotonic()) - self._clock
 
     @property
     def closed(self) -> bool:
@@ -181,6 +175,11 @@ class Run:
     def forked(self) -> bool:
         """Whether this process is a fork of the one that writes the run."""
         return self._writer.forked
+
+    @property
+    def fenced(self) -> bool:
+        """Whether another process took the run over; what is logged here is no part of it any more."""
+        return self._writer.fenced_by is not None
 
     @property
     def in_memory(self) -> int:
@@ -204,7 +203,7 @@ class Run:
         writer = self._writer
         with writer.lock:
             if writer.closed or writer.forked:
-                self._refuse_log()
+                self._refuse()
                 return
             if row or not complaints:
                 at = self._step
@@ -225,7 +224,7 @@ class Run:
                     self._log_late(row)
         if complaints:
             recorded = " (the other values of the call were recorded)" if row else ""
-            raise InvalidValue(f"{'; '.join(complaints[:3])}{recorded}.", key=complaints[0])
+            raise InvalidValue(f"{'; '.join(text for _, text in complaints[:3])}{recorded}.", key=complaints[0][0])
 
     def _log_late(self, row: dict[str, Any]) -> None:
         self._writer.late_row(row)
@@ -237,13 +236,13 @@ class Run:
                 "moves a run back to an earlier step, comes with a later version)."
             )
 
-    def _refuse_log(self) -> None:
+    def _refuse(self) -> None:
         if not self._writer.forked:
             raise RunClosed(f"Run {self.path} is finished: init(id={self.id!r}, resume='allow') continues it.")
         if not self._told_forked:
             self._told_forked = True
             notices.tell(
-                f"this process is a fork of the one that writes run {self.path}: what it logs is not recorded."
+                f"this process is a fork of the one that writes run {self.path}: nothing that it does is recorded."
             )
 
     def save(
@@ -263,41 +262,10 @@ class Run:
         Raises FileMissing if nothing matches and policy is ``"now"``, FileUnstable for a file that keeps
         changing, UnsafeName for one outside the base path.
         """
-        if self.closed:
-            raise RunClosed(f"Run {self.path} is finished: init(id={self.id!r}, resume='allow') continues it.")
-        asked = Pattern.of(pattern, base_path, policy)
-        found = asked.matches()
-        if not found and policy == "now":
-            raise FileMissing(f"Nothing matches {os.fspath(pattern)!r} in {Path.cwd()}: check the path.")
-        if policy != "end":
-            for name, path in found.items():
-                self._save(name, path, metadata)
-        if policy != "now" and asked not in self._watched:
-            self._watched.append(asked)
-        return list(found)
-
-    def _save(self, name: str, path: Path, metadata: dict[str, Any] | None = None) -> None:
-        if self._writer.forked:
-            return
-        with self._saving:
-            name = files.safe_name(name)
-            mark = _mark(path)
-            blobs = self._store.blobs(self.run_path)
-            try:
-                digest, size = blobs.put(path)
-            except FileError:
-                raise
-            except OSError as error:
-                raise StoreError(
-                    f"{path} could not be saved in {blobs.folder} ({error.strerror}): free some space there; what was "
-                    "saved before is as it was."
-                ) from error
-            entry = FileEntry(name, size, digest, time.time(), self._writer.point.last_step, metadata or {})
-            superseded = self._writer.file(entry)
-            if superseded is not None:
-                with contextlib.suppress(OSError):
-                    blobs.path(superseded).unlink()
-            self._saved[name] = mark
+        if self.closed or self.forked:
+            self._refuse()
+            return []
+        return self._saving.save(Pattern.of(pattern, base_path, policy), metadata)
 
     def restore(
         self,
@@ -342,33 +310,17 @@ class Run:
         if self.closed or self._writer.forked:
             return
         keeper.remove(self._tend)
-        if self._writer.fenced_by is None:
-            self._save_watched(settled=False)
+        self._writer.tend()  # it may have been taken over just now
+        if not self.fenced:
+            self._saving.finish()
         self._writer.close(state, exit_code)
+        self._stopped = time.monotonic()
         self._on_close(self)
-
-    def _save_watched(self, settled: bool) -> None:
-        """Save watched files that changed; while running only ``live`` ones that have come to rest."""
-        for asked in self._watched:
-            if settled and asked.policy != "live":
-                continue
-            try:
-                for name, path in asked.matches().items():
-                    mark = _mark(path)
-                    if mark != self._saved.get(name) and (not settled or mark == self._seen.get(name)):
-                        self._save(name, path)
-                    self._seen[name] = mark
-            except FileNotFoundError:
-                continue
-            except (ResumeError, OSError) as error:
-                if settled:
-                    self._watched.remove(asked)
-                notices.tell(f"{asked.glob} is not saved: {error}")
 
     def _tend(self) -> None:
         self._writer.tend()
-        if self._writer.fenced_by is None and not self.closed:
-            self._save_watched(settled=True)
+        if not self.fenced and not self.closed:
+            self._saving.tend()
 
     def describe(self, **values: Any) -> None:
         """Set name, notes, tags, group or job_type."""
@@ -385,7 +337,8 @@ class Run:
         try:
             self._store.catalog.put(self._writer.point)
         except StoreError as error:
-            notices.tell(f"{error} Runs are found by their records meanwhile, which takes longer.")
+            if self._writer.attached and not self.in_memory:  # else the disk takes nothing, which was told
+                notices.tell(f"{error} Runs are found by their records meanwhile, which takes longer.")
 
     def __enter__(self) -> Run:
         return self
@@ -407,11 +360,6 @@ def _step_number(step: object) -> int:
         number = operator.index(step)  # type: ignore[arg-type]
     except TypeError:
         number = -1
-    if isinstance(step, bool) or not 0 <= number < 1 << 63:
-        raise InvalidValue(f"step={step!r:.60} is no step: pass an integer from 0 up.", key="step")
+    if isinstance(step, bool) or not 0 <= number < 1 << 53:
+        raise InvalidValue(f"step={step!r:.60} is no step: pass an integer from 0 to 2**53.", key="step")
     return number
-
-
-def _mark(path: Path) -> _Mark:
-    stat = path.stat()
-    return stat.st_size, stat.st_mtime_ns, stat.st_ino

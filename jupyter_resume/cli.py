@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from . import _init, listing, settings, view
+from . import _active, listing, render, settings, view
 from .errors import InvalidPolicy, ResumeError
 from .identity import DEFAULT_ENTITY, RunPath
 from .policy import Policy, read_policy
@@ -75,7 +75,7 @@ def _runs(asked: argparse.Namespace) -> int:
 
 def _status(asked: argparse.Namespace) -> int:
     store = Store()
-    print(view.of_record(store, listing.find(store, _path(asked.run_path))))
+    print(render.text(view.of_record(store, listing.find(store, _path(asked.run_path)))))
     return 0
 
 
@@ -85,7 +85,7 @@ def _files(asked: argparse.Namespace) -> int:
 
 
 def _restore(asked: argparse.Namespace) -> int:
-    print(_init.bring_back(asked.name, asked.run_path, asked.replace, Path(asked.root)))
+    print(_active.bring_back(asked.name, asked.run_path, asked.replace, Path(asked.root)))
     return 0
 
 

@@ -1,11 +1,10 @@
-"""A run's files: which ones a pattern means, and how one comes back.
+"""A run's files: what they may be called, and how one comes back.
 
 Source: the document on ``restore``. A name is a path below some root, written with ``/`` on every system.
 """
 
 from __future__ import annotations
 
-import glob
 import os
 import re
 from dataclasses import dataclass
@@ -13,62 +12,10 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO, Any
 
 from . import transfer
-from .errors import FileDamaged, FileMissing, InvalidInput, LocalFileDiffers, RunMissing, UnsafeName
+from .errors import FileDamaged, FileError, FileMissing, InvalidInput, LocalFileDiffers, RunMissing, UnsafeName
 from .identity import RunPath
 from .store.home import Store
 from .store.record import FileEntry
-
-POLICIES = ("live", "now", "end")
-
-
-@dataclass(frozen=True)
-class Pattern:
-    """What a `save` asked for: a glob, the folder that names are relative to, and when to save."""
-
-    glob: str
-    base: Path
-    policy: str
-
-    @classmethod
-    def of(cls, pattern: str | os.PathLike[str], base_path: str | os.PathLike[str] | None, policy: str) -> Pattern:
-        """Read the arguments of ``save``. Without a base path an absolute pattern's own folder is the base."""
-        text = os.fspath(pattern)
-        if not isinstance(text, str) or not text.strip() or "\0" in text:
-            raise UnsafeName(f"{text!r} is no file name or pattern: give a path like 'model.h5' or 'checkpoints/*.h5'.")
-        if policy not in POLICIES:
-            raise InvalidInput(f"policy={policy!r} is no save policy: use 'live', 'now' or 'end'.")
-        if base_path is not None:
-            base = Path(base_path).absolute()
-        elif Path(text).is_absolute():
-            base = Path(_fixed_part(text))
-        else:
-            base = Path.cwd()
-        return cls(str(Path.cwd() / text), Path(os.path.normpath(base)), policy)
-
-    @property
-    def literal(self) -> bool:
-        """Whether it names one file."""
-        return not glob.has_magic(self.glob)
-
-    def matches(self) -> dict[str, Path]:
-        """The files there are now, by the names they have in the run. Raises UnsafeName outside the base."""
-        found: dict[str, Path] = {}
-        for text in sorted(glob.glob(self.glob, recursive=True)):
-            path = Path(os.path.normpath(text))
-            if path.is_file():
-                if not path.is_relative_to(self.base):
-                    raise UnsafeName(f"{text} is not inside {self.base}: pass base_path= of a folder that holds it.")
-                found[path.relative_to(self.base).as_posix()] = path
-            elif self.literal:
-                raise UnsafeName(f"{text} is a folder: save its files with '{text}/*'.")
-        return found
-
-
-def _fixed_part(pattern: str) -> str:
-    """The folder before the first wildcard."""
-    parts = Path(pattern).parts
-    fixed = next((n for n, part in enumerate(parts) if glob.has_magic(part)), len(parts) - 1)
-    return str(Path(*parts[:fixed]))
 
 
 def safe_name(name: object) -> str:
@@ -134,7 +81,7 @@ def restore(store: Store, run: RunPath, known: dict[str, FileEntry], name: str, 
     if os.path.lexists(target):
         if target.is_dir() and not target.is_symlink():
             raise LocalFileDiffers(f"{target} is a folder: pass root= of another place for the file.", path=target)
-        if target.is_file() and target.stat().st_size == entry.size and transfer.digest_of(target) == entry.digest:
+        if _is(target, entry):
             return Restored(run, name, target, entry.size, entry.digest, copied=False)
         if not replace:
             raise LocalFileDiffers(
@@ -142,15 +89,21 @@ def restore(store: Store, run: RunPath, known: dict[str, FileEntry], name: str, 
                 "root= of another folder.",
                 path=target,
             )
+    blobs = store.blobs(run)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-    except FileExistsError as error:
+        blobs.copy_out(entry.digest, target)
+    except (FileExistsError, NotADirectoryError) as error:
         raise LocalFileDiffers(f"{error.filename} is a file where a folder is needed: pass another root=.") from None
-    try:
-        store.blobs(run).copy_out(entry.digest, target)
-    except FileNotFoundError as error:
-        raise FileDamaged(
-            f"The content of {name!r} is missing from the store ({store.blobs(run).folder}): save it again.", name=name
+    except OSError as error:
+        if not blobs.path(entry.digest).exists():
+            raise FileDamaged(
+                f"The content of {name!r} is missing from the store ({blobs.folder}): save it again.", name=name
+            ) from error
+        raise FileError(
+            f"{name!r} could not be put at {target} ({error.strerror}); what was there is as it was: make room or pass "
+            "root= of another folder.",
+            path=target,
         ) from error
     return Restored(run, name, target, entry.size, entry.digest, copied=True)
 
@@ -167,6 +120,14 @@ def restore_from(store: Store, run: RunPath, name: str, root: Path, replace: boo
             if attempt == 2:
                 raise
     raise AssertionError
+
+
+def _is(path: Path, entry: FileEntry) -> bool:
+    """Whether a file has exactly the content recorded; one that cannot be read has not."""
+    try:
+        return path.is_file() and path.stat().st_size == entry.size and transfer.digest_of(path) == entry.digest
+    except OSError:
+        return False
 
 
 def _target(root: Path, name: str) -> Path:

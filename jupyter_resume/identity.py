@@ -19,7 +19,7 @@ DEFAULT_PROJECT = "uncategorized"
 
 _ALPHABET = string.digits + string.ascii_lowercase
 _OUTSIDE_ID = re.compile(r"[^A-Za-z0-9_-]")
-_FORBIDDEN_IN_NAMES = re.compile(r"[/\\#?%:\x00-\x1f\x7f]")
+_FORBIDDEN_IN_NAMES = re.compile(r"[/\\#?%:\x00-\x1f\x7f\ud800-\udfff]")
 
 
 def generate_id(length: int = 8) -> str:
@@ -59,7 +59,8 @@ def check_name(text: object, what: str) -> str:
         raise InvalidInput(f"The {what} has {len(text)} characters and at most {MAX_NAME} are allowed.")
     if found := _FORBIDDEN_IN_NAMES.search(text):
         raise InvalidInput(
-            f"The {what} {text!r} contains {found.group()!r}: leave out / \\ # ? % : and control characters."
+            f"The {what} {text!r} contains {found.group()!r}: leave out / \\ # ? % :, control characters and broken "
+            "Unicode."
         )
     return text
 

@@ -20,7 +20,7 @@ class Keeper:
         self._wake = threading.Event()
 
     def add(self, task: Callable[[], None]) -> None:
-        """Call ``task`` from now on; an exception of it is told once and ends it."""
+        """Call ``task`` from now on; what goes wrong in it is told once, and it is called again all the same."""
         with self._lock:
             self._tasks.append(task)
             if len(self._tasks) == 1:
@@ -38,13 +38,16 @@ class Keeper:
                 self._wake.set()
 
     def _work(self, ended: threading.Event) -> None:
+        told: set[str] = set()
         while not ended.wait(PERIOD):
             for task in list(self._tasks):
                 try:
                     task()
                 except Exception as error:
-                    tell(f"background work stopped: {type(error).__name__}: {error}")
-                    self.remove(task)
+                    trouble = f"background work: {type(error).__name__}: {error}"
+                    if trouble not in told:
+                        told.add(trouble)
+                        tell(trouble)
 
 
 keeper = Keeper()

@@ -8,10 +8,11 @@ from dataclasses import replace
 from .errors import RunMissing
 from .identity import RunPath
 from .origin import NotebookRef
-from .render import Table, age, clock, size_of
 from .store.catalog import CatalogEntry
 from .store.home import Store
 from .store.record import FileEntry, Tail
+from .tables import Table
+from .wording import age, clock, size_of
 
 
 def find(store: Store, path: RunPath) -> Tail:
@@ -39,18 +40,20 @@ def runs(store: Store, entity: str | None = None, project: str | None = None) ->
     rows = []
     for entry in store.catalog.runs(entity, project):
         now = current(store, entry)
-        whence = now.origin
-        where = (
-            "" if whence is None else f"{'notebook' if isinstance(whence, NotebookRef) else 'program'} {whence.path}"
-        )
-        rows.append((str(now.path), now.name, now.state, str(now.last_step), age(now.updated), where))
+        kind = "notebook" if isinstance(now.origin, NotebookRef) else "program"
+        where = f"{kind} {now.origin.path}" if now.origin and now.origin.path else ""
+        rows.append((str(now.path), now.name, now.state, _step(now.last_step), age(now.updated), where))
     return Table(("run", "name", "state", "last step", "last seen", "from"), tuple(rows), f"no runs in {store.home}")
 
 
 def files(known: Mapping[str, FileEntry]) -> Table:
     """The files of a run."""
     rows = tuple(
-        (entry.name, size_of(entry.size), str(entry.step), clock(entry.saved_at), entry.digest[:16])
+        (entry.name, size_of(entry.size), _step(entry.step), clock(entry.saved_at), entry.digest[:16])
         for entry in known.values()
     )
     return Table(("file", "size", "saved after step", "saved at", "blake3"), rows, "no saved files")
+
+
+def _step(last: int) -> str:
+    return "-" if last < 0 else str(last)

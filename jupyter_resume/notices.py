@@ -12,4 +12,4 @@ Tell = Callable[[str], None]
 def tell(text: str) -> None:
     """Print one line; a closed or broken stderr is no reason to stop training."""
     with contextlib.suppress(Exception):
-        print(f"jupyter_resume: {text}", file=sys.stderr)
+        sys.stderr.write(f"jupyter_resume: {text}\n")  # in one write: several processes may share it

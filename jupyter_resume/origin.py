@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+import orjson
+
+_LARGEST_NOTEBOOK = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -61,22 +66,49 @@ def load(values: dict[str, Any]) -> Origin | None:
     return ProgramRef(**rest) if values.get("kind") == "program" else None
 
 
-def same(now: Origin, then: Origin, exists: Callable[[str], bool] = os.path.exists) -> bool:
+def read_notebook(path: Path) -> tuple[str | None, tuple[str, ...] | None]:
+    """A notebook's own id, and the ids of its cells; None for a file that cannot have any that last."""
+    try:
+        if path.stat().st_size > _LARGEST_NOTEBOOK:
+            return None, None
+        notebook = orjson.loads(path.read_bytes())
+        own = notebook.get("metadata", {}).get("jupyter_resume", {}).get("notebook_id")
+        lasting = (notebook["nbformat"], notebook["nbformat_minor"]) >= (4, 5)
+        cells = [cell["id"] for cell in notebook["cells"] if isinstance(cell.get("id"), str)] if lasting else None
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        return None, None
+    if not (isinstance(own, str) and re.fullmatch(r"[\w-]{1,64}", own)):
+        own = None
+    return own, None if cells is None else tuple(cells[:1000])
+
+
+def still_there(notebook: NotebookRef) -> bool:
+    """Whether a notebook lies where it did: there is a file, and its cells are not all another notebook's."""
+    return os.path.exists(notebook.path) and _alike(read_notebook(Path(notebook.path))[1], notebook.cells)
+
+
+def _alike(some: tuple[str, ...] | None, others: tuple[str, ...]) -> bool:
+    """Whether these may be cells of one notebook; where either are unknown, they may."""
+    return not (some and others) or not set(some).isdisjoint(others)
+
+
+def same(now: Origin, then: Origin, there: Callable[[NotebookRef], bool] = still_there) -> bool:
     """Whether a run that came from ``then`` belongs to what runs ``now``.
 
     A program is its path and working directory. A notebook is its path, unless its cells say that another
     notebook lies there now; it is followed through a rename by the kernel that stayed the same, or by its cells
-    if nothing is left at the old path. While the old path is still there, the same cells elsewhere are a copy.
+    if it is not at its old path any more. While it still is, the same cells elsewhere are a copy.
     """
     if isinstance(now, ProgramRef) or isinstance(then, ProgramRef):
         return now == then and bool(now.path)
     if now.kernel_id is not None and now.kernel_id == then.kernel_id:
         return True
-    shared = bool(set(now.cells) & set(then.cells))
-    if now.path and now.path == then.path:
-        return shared or not (now.cells and then.cells)
+    if not (now.path and then.path):
+        return False
+    if now.path == then.path:
+        return _alike(now.cells, then.cells)
     same_id = now.notebook_id is not None and now.notebook_id == then.notebook_id
-    return bool(now.path and then.path) and (shared or same_id) and not exists(then.path)
+    return (same_id or not set(now.cells).isdisjoint(then.cells)) and not there(then)
 
 
 def this_program() -> ProgramRef:

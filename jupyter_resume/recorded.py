@@ -80,5 +80,8 @@ class Recorded(MutableMapping[str, Any]):
     def __setattr__(self, name: str, value: Any) -> None:
         self[name] = value
 
+    def __reduce__(self) -> tuple[type[dict[str, Any]], tuple[dict[str, Any]]]:
+        return dict, (self.as_dict(),)  # a copy, here or in another process, is no part of the run
+
     def __repr__(self) -> str:
         return repr(self.as_dict())

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
+import numbers
 import os
 import re
 from collections.abc import Mapping
@@ -15,7 +17,11 @@ from .errors import InvalidValue
 MAX_KEY = 1000
 RESERVED = frozenset({"_step", "_timestamp", "_runtime", "_wandb"})
 _DEEPEST = 32
+_LARGE = 1 << 63
+_MOST_BITS = 4096  # of an integer; Python itself refuses to write one of more than some 14,000 in decimal
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+Complaint = tuple[object, str]  # the key, and what is wrong with it or its value
 
 
 class Metrics:
@@ -24,17 +30,17 @@ class Metrics:
     def __init__(self) -> None:
         self._known: set[str] = set()
 
-    def read(self, data: object) -> tuple[dict[str, Any], bool, list[str]]:
+    def read(self, data: object) -> tuple[dict[str, Any], bool, list[Complaint]]:
         """A row's values, whether its floats are all finite, and one complaint for each value that was left out.
 
         Taken: Python, NumPy, PyTorch and JAX scalars (0-d arrays), bool, str, None; a nested dict becomes
         ``outer.inner``.
         """
         row: dict[str, Any] = {}
-        complaints: list[str] = []
+        complaints: list[Complaint] = []
         finite = True
         if not isinstance(data, Mapping):
-            return row, finite, [f"log() takes a dict of names and values, not {type(data).__name__}"]
+            return row, finite, [(None, f"log() takes a dict of names and values, not {type(data).__name__}")]
         for key, value in data.items():
             kind = type(value)
             if key in self._known:
@@ -43,20 +49,21 @@ class Metrics:
                         finite = False
                     row[key] = value
                     continue
-                if kind is int or kind is str or kind is bool or value is None:
+                if kind is str or kind is bool or value is None or (kind is int and -_LARGE < value < _LARGE):
                     row[key] = value
                     continue
             finite &= self._read_one(key, value, row, complaints, 0)
         return row, finite, complaints
 
-    def _read_one(self, key: object, value: Any, row: dict[str, Any], complaints: list[str], depth: int) -> bool:
+    def _read_one(self, key: object, value: Any, row: dict[str, Any], complaints: list[Complaint], depth: int) -> bool:
         if complaint := self._check_name(key):
-            complaints.append(complaint)
+            complaints.append((key, complaint))
             return True
         assert isinstance(key, str)
         if isinstance(value, Mapping):
             if depth == _DEEPEST:
-                complaints.append(f"{_short(key)} is nested more than {_DEEPEST} deep: log its values by themselves")
+                too_deep = f"{_short(key)} is nested more than {_DEEPEST} deep: log its values by themselves"
+                complaints.append((key, too_deep))
                 return True
             finite = True
             for inner, nested in value.items():
@@ -66,7 +73,7 @@ class Metrics:
         try:
             scalar = to_scalar(value)
         except TypeError as error:
-            complaints.append(f"{_short(key)} {error}")
+            complaints.append((key, f"{_short(key)} {error}"))
             return True
         row[key] = scalar
         return not isinstance(scalar, float) or math.isfinite(scalar)
@@ -90,9 +97,13 @@ class Metrics:
 
 def to_scalar(value: Any) -> float | int | str | bool | None:
     """A plain Python scalar for any scalar that users log; TypeError, with the remedy, for anything else."""
-    if value is None or isinstance(value, (bool, str)):
-        return str(value) if isinstance(value, str) else value
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return str.__str__(value)
     if isinstance(value, int):
+        if value.bit_length() > _MOST_BITS:
+            raise TypeError(f"is an integer of {value.bit_length()} bits: log its logarithm, or a string")
         return int(value)
     if isinstance(value, float):
         return float(value)
@@ -100,9 +111,17 @@ def to_scalar(value: Any) -> float | int | str | bool | None:
     if shape is not None and hasattr(value, "item"):
         if tuple(shape) != ():
             raise TypeError(f"has shape {tuple(shape)}: log a scalar, such as its mean or .item() of one element")
-        scalar = value.item()
+        try:
+            scalar = value.item()
+        except Exception as error:  # traced, on a device without data, deleted
+            raise TypeError(
+                f"is {_type_name(value)} without a value here ({type(error).__name__}): log it where it has one"
+            ) from error
         if isinstance(scalar, (bool, int, float, str)):
             return scalar
+    if isinstance(value, numbers.Real):  # such as fractions, and NumPy's longdouble
+        with contextlib.suppress(OverflowError):
+            return float(value)
     raise TypeError(
         f"is {_type_name(value)}, which cannot be logged: log a number, string, bool or None, or save() it as a file"
     )

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from . import render
 from ._run import Run
+from .files import Restored
 from .store.home import Store
 from .store.record import Tail
+from .wording import size_of
 
 _POINTS = 64
+_OURS = {"_step", "_timestamp", "_runtime"}
 
 
 @dataclass(frozen=True)
@@ -44,12 +47,6 @@ class RunView:
     waiting: int = 0
     notes: str | None = None
 
-    def __repr__(self) -> str:
-        return render.text(self)
-
-    def _repr_html_(self) -> str:
-        return render.html(self)
-
 
 class Course:
     """The courses of a run's metrics, thinned as they grow: every value at first, then every second one, ..."""
@@ -65,10 +62,10 @@ class Course:
     def add(self, row: dict[str, Any]) -> None:
         """Take in one row of the history."""
         for name, value in row.items():
-            if name in ("_step", "_timestamp", "_runtime"):
+            if name in _OURS:
                 continue
             self._last[name] = value
-            if isinstance(value, (int, float)) and not isinstance(value, bool) and value - value == 0:
+            if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max:
                 self._add_point(name, float(value))
 
     def _add_point(self, name: str, value: float) -> None:
@@ -84,9 +81,14 @@ class Course:
             del points[::2]
             self._stride[name] = 2 * stride
 
-    def metrics(self) -> tuple[Metric, ...]:
-        """The metrics as they stand, in the order in which they were first logged."""
-        return tuple(Metric(name, last, tuple(self._points.get(name, ()))) for name, last in self._last.items())
+    def metrics(self, summary: Mapping[str, Any]) -> tuple[Metric, ...]:
+        """The metrics as they stand, in the order in which they came; of ``summary`` those that have no course here."""
+        known = tuple(Metric(name, last, tuple(self._points.get(name, ()))) for name, last in self._last.items())
+        return known + tuple(
+            Metric(name, last, ())
+            for name, last in summary.items()
+            if name not in self._last and name not in _OURS and not isinstance(last, (dict, list))
+        )
 
 
 def of_run(run: Run, course: Course) -> RunView:
@@ -101,13 +103,20 @@ def of_run(run: Run, course: Course) -> RunView:
         step=run.step,
         elapsed=run.runtime,
         at=time.time(),
-        metrics=course.metrics(),
+        metrics=course.metrics(run.summary),
         files=tuple((entry.name, entry.size) for entry in run.files.values()),
-        restored=tuple(str(restored) for restored in run.restored),
+        restored=tuple(dict.fromkeys(_restored(run, restored) for restored in run.restored)),
         not_restored=tuple(run.not_restored.items()),
         waiting=run.in_memory,
         notes=run.notes,
     )
+
+
+def _restored(run: Run, restored: Restored) -> str:
+    """A restored file in a few words."""
+    of = "" if restored.run == run.run_path else f" of run {restored.run}"
+    how = "verified" if restored.copied else "in place already, verified"
+    return f"{restored.file} ({size_of(restored.size)}){of}, {how}"
 
 
 def of_record(store: Store, tail: Tail) -> RunView:
@@ -124,7 +133,7 @@ def of_record(store: Store, tail: Tail) -> RunView:
         step=point.next_step,
         elapsed=point.runtime,
         at=point.updated,
-        metrics=Course(record.recent()).metrics(),
+        metrics=Course(record.recent()).metrics(point.summary),
         files=tuple((entry.name, entry.size) for entry in point.files.values()),
         notes=point.meta.get("notes"),
     )

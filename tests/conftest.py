@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import jupyter_resume
-from jupyter_resume import _init
+from jupyter_resume import _active
 from jupyter_resume.store.home import Store
 
 
@@ -23,7 +23,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("JUPYTER_RESUME_HOME", str(folder))
     monkeypatch.chdir(tmp_path)
     yield folder
-    for run in _init.open_runs():
+    for run in _active.open_runs():
         run.close("interrupted")
 
 

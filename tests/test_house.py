@@ -19,13 +19,16 @@ from jupyter_resume import errors
 PACKAGE = Path(jupyter_resume.__file__).parent
 
 LAYERS = [
-    {"errors", "identity", "notices"},
-    {"policy", "settings", "values", "origin"},
+    {"errors", "identity", "notices", "wording"},
+    {"policy", "settings", "values", "origin", "tables"},
     {"transfer", "store"},
     {"files", "recorded", "keeper"},
+    {"saving"},
     {"_run", "_exit"},
+    {"_active"},
     {"_init"},
-    {"render", "view", "listing"},
+    {"view"},
+    {"render", "listing"},
     {"notebook", "cli", "server", "__main__", "demo", "integrations", "keras", "util", "__init__"},
 ]
 FACES = {"notebook", "server", "integrations", "keras", "demo"}

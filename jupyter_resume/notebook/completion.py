@@ -7,9 +7,9 @@ from collections.abc import Iterable
 
 from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMatcherResult, context_matcher
 
-from .. import _init
+from .. import _active
 from ..errors import ResumeError
-from ..files import POLICIES
+from ..saving import POLICIES
 from ..settings import MODES
 from ..store.home import Store
 from .magics import ResumeMagics
@@ -25,8 +25,12 @@ def complete(context: CompletionContext) -> SimpleMatcherResult:
     magic = re.search(r"%(wb_\w+)\s+(.*)$", line)
     if magic is None:
         return {"completions": []}
-    before, _, token = magic[2].rpartition(" ")
-    found = [word for word in _candidates(magic[1], before.split(), token) if word.startswith(token)]
+    start, _, token = magic[2].rpartition(" ")
+    before = start.split()
+    if token.startswith("--") and "=" in token:
+        option, _, token = token.partition("=")
+        before.append(option)
+    found = [word for word in _candidates(magic[1], before, token) if word.startswith(token)]
     return {
         "completions": [SimpleCompletion(word, type="param") for word in found[:_MOST]],
         "matched_fragment": token,
@@ -66,6 +70,6 @@ def _values(magic: str, before: list[str]) -> Iterable[str]:
     positional = [word for word in before if not word.startswith("-")]
     if magic in ("wb_status", "wb_files") or (magic == "wb_restore" and len(positional) == 1):
         return (f"{entry.path.project}/{entry.path.run_id}" for entry in entries)
-    if magic == "wb_restore" and not positional and (run := _init.active()):
+    if magic == "wb_restore" and not positional and (run := _active.active()):
         return sorted(run.files)
     return ()

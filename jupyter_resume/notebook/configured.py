@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from traitlets import Bool, Unicode
+from traitlets import CBool, CUnicode
 from traitlets.config import Configurable
 
 
@@ -13,9 +13,9 @@ class Configured(Configurable):
     extension from being loaded again.
     """
 
-    project = Unicode("", help="The project of new runs (WANDB_PROJECT).").tag(config=True)
-    entity = Unicode("", help="The entity, a person or team, of new runs (WANDB_ENTITY).").tag(config=True)
-    resume = Unicode("", help="The resume policy: allow, must, never or auto (WANDB_RESUME).").tag(config=True)
-    mode = Unicode("", help="local, or offline for a run that is synced later (WANDB_MODE).").tag(config=True)
-    dir = Unicode("", help="The folder for the files of runs (WANDB_DIR).").tag(config=True)
-    display = Bool(True, help="Whether %wb_init shows its live view.").tag(config=True)
+    project = CUnicode("", help="The project of new runs (WANDB_PROJECT).").tag(config=True)
+    entity = CUnicode("", help="The entity, a person or team, of new runs (WANDB_ENTITY).").tag(config=True)
+    resume = CUnicode("", help="The resume policy: allow, must, never or auto (WANDB_RESUME).").tag(config=True)
+    mode = CUnicode("", help="local, or offline for a run that is synced later (WANDB_MODE).").tag(config=True)
+    dir = CUnicode("", help="The folder for the files of runs (WANDB_DIR).").tag(config=True)
+    display = CBool(True, help="Whether %wb_init shows its live view.").tag(config=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 from typing import Any
 
 from IPython.core.interactiveshell import InteractiveShell
@@ -18,6 +19,7 @@ def load(shell: InteractiveShell) -> None:
     if shell.Completer is not None and completion.complete not in shell.Completer.custom_matchers:
         shell.Completer.custom_matchers.append(completion.complete)
     shell.events.register("post_run_cell", _after_cell)
+    atexit.register(live.flush_all)  # runs are closed before: their views say how
     if shell.display_formatter is not None:
         shell.display_formatter.ipython_display_formatter.for_type(Run, lambda run: live.show(shell, run))
 
@@ -25,6 +27,7 @@ def load(shell: InteractiveShell) -> None:
 def unload(shell: InteractiveShell) -> None:
     """Take all of it out; open runs stay open."""
     live.end_all()
+    atexit.unregister(live.flush_all)
     for name in [name for name in shell.magics_manager.magics["line"] if name.startswith("wb_")]:
         del shell.magics_manager.magics["line"][name]
     shell.magics_manager.registry.pop("ResumeMagics", None)

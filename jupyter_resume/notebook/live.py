@@ -11,7 +11,7 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from .. import render, view
+from .. import notices, render, view
 from .._run import Run
 
 if TYPE_CHECKING:
@@ -32,23 +32,34 @@ class LiveView:
         self._shell = shell
         self._display_id = secrets.token_hex(8)
         self._stamp: tuple[Any, ...] = ()
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # held while publishing: who flushes waits for an update under way
         self._ended = threading.Event()
 
     def show(self) -> None:
         """Display it, and keep it up to date from now on - in a kernel; a terminal has no display to update."""
-        self._publish(update=False)
-        if getattr(self._shell, "kernel", None) is not None:
+        with self._lock:
+            self._publish(update=False)
+        if getattr(self._shell, "kernel", None) is None:
+            self.end()
+        else:
             threading.Thread(target=self._follow, name="jupyter-resume-view", daemon=True).start()
 
     def flush(self) -> None:
-        """Show the last state now, if it is not shown yet."""
-        if not self._ended.is_set() and self._moved():
-            self._publish(update=True)
+        """Show the last state now, if it is not shown yet. A view that cannot be shown is given up, and told."""
+        if self.run.forked:  # in a child, where nobody will release a lock that was held at the fork
+            return
+        with self._lock:
+            try:
+                if not self._ended.is_set() and (self.run.recent or self._stamp != self._now()):
+                    self._publish(update=True)
+            except Exception as error:
+                self._ended.set()
+                notices.tell(f"the live view of run {self.run.path} stopped: {type(error).__name__}: {error}")
 
     def end(self) -> None:
         """Stop following the run; what is displayed stays."""
-        self._ended.set()
+        with self._lock:
+            self._ended.set()
 
     def _follow(self) -> None:
         while not self._ended.wait(PERIOD):
@@ -57,21 +68,19 @@ class LiveView:
             if closed:
                 self.end()
 
-    def _moved(self) -> bool:
+    def _now(self) -> tuple[Any, ...]:
+        """What a look at the run costs nothing to tell, and moves whenever the view does."""
         run = self.run
         files = tuple(entry.digest for entry in run.files.values())
-        stamp = (run.step, run.state, files, len(run.restored), len(run.not_restored), run.in_memory)
-        if stamp == self._stamp and not run.recent:
-            return False
-        self._stamp = stamp
-        return True
+        said = (run.name, run.notes)
+        return run.step, run.state, files, len(run.restored), tuple(run.not_restored), run.in_memory, said
 
     def _publish(self, update: bool) -> None:
-        with self._lock:
-            while self.run.recent:
-                self.course.add(self.run.recent.popleft())
-            data = render.bundle(view.of_run(self.run, self.course))
-            self._shell.display_pub.publish(data, transient={"display_id": self._display_id}, update=update)
+        self._stamp = self._now()  # taken first: what moves from here on is shown the next time
+        while self.run.recent:
+            self.course.add(self.run.recent.popleft())
+        data = render.bundle(view.of_run(self.run, self.course))
+        self._shell.display_pub.publish(data, transient={"display_id": self._display_id}, update=update)
 
 
 def show(shell: InteractiveShell, run: Run) -> None:
@@ -83,7 +92,8 @@ def show(shell: InteractiveShell, run: Run) -> None:
         before.end()
         course = before.course
     else:
-        course = view.Course(run.history_tail() if run.resumed else ())
+        run.recent.clear()  # the record has these rows, and the ones before
+        course = view.Course(run.history_tail())
     _views[run] = fresh = LiveView(shell, run, course)
     fresh.show()
 

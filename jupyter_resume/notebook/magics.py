@@ -13,13 +13,15 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.magic import Magics, line_magic, magics_class
 from IPython.core.magic_arguments import argument, magic_arguments
 
-from .. import _init, listing, settings, view
+from .. import _active, _init, listing, settings, view
 from .._run import Run
-from ..errors import InvalidInput, NoRun
-from ..files import POLICIES, Restored
+from ..errors import InvalidInput
+from ..files import Restored
 from ..identity import RunPath
-from ..render import Message, Table
+from ..render import Shown
+from ..saving import POLICIES
 from ..store.home import Store
+from ..tables import Message, Table
 from . import live, session
 from .configured import Configured
 
@@ -71,7 +73,7 @@ class ResumeMagics(Magics, Configured):
     def wb_log(self, line: str) -> Message:
         """Record metrics in the active run: ``%wb_log loss={loss} acc=0.9``."""
         asked = _parse(self.wb_log, line)
-        run = _active("%wb_log")
+        run = _active.need("%wb_log")
         run.log(_pairs(asked.values), step=asked.step)
         return Message(f"logged {len(asked.values)} values; the next step is {run.step}")
 
@@ -83,7 +85,7 @@ class ResumeMagics(Magics, Configured):
     def wb_save(self, line: str) -> Message:
         """Keep files in the active run."""
         asked = _parse(self.wb_save, line)
-        saved = _active("%wb_save").save(asked.pattern, asked.base_path, asked.policy)
+        saved = _active.need("%wb_save").save(asked.pattern, asked.base_path, asked.policy)
         if asked.policy == "end":
             return Message(f"{asked.pattern} is saved when the run ends")
         return Message(
@@ -99,20 +101,20 @@ class ResumeMagics(Magics, Configured):
     def wb_restore(self, line: str) -> Restored:
         """Bring a run's file back, verified. ``.name`` of the result is its path."""
         asked = _parse(self.wb_restore, line)
-        return _init.bring_back(asked.name, asked.run_path, asked.replace, asked.root)
+        return _active.bring_back(asked.name, asked.run_path, asked.replace, asked.root)
 
     @magic_arguments()
     @argument("run_path", nargs="?", help="entity/project/run_id, project/run_id or run_id; default: the active run")
     @line_magic
-    def wb_status(self, line: str) -> view.RunView | Message:
+    def wb_status(self, line: str) -> Shown | Message:
         """How a run stands: state, step, last metrics, files."""
         asked = _parse(self.wb_status, line)
-        run, store = _init.active(), Store()
+        run, store = _active.active(), Store()
         if asked.run_path is None:
             if run is None:
                 return Message("no active run: %wb_init --resume allow begins or continues one")
-            return view.of_run(run, view.Course(run.history_tail()))
-        return view.of_record(store, listing.find(store, self._path(asked.run_path)))
+            return Shown.of(view.of_run(run, view.Course(run.history_tail())))
+        return Shown.of(view.of_record(store, listing.find(store, self._path(asked.run_path))))
 
     @magic_arguments()
     @argument("run_path", nargs="?", help="entity/project/run_id, project/run_id or run_id; default: the active run")
@@ -121,7 +123,7 @@ class ResumeMagics(Magics, Configured):
         """The files that a run has saved."""
         asked = _parse(self.wb_files, line)
         if asked.run_path is None:
-            return listing.files(_active("%wb_files").files)
+            return listing.files(_active.need("%wb_files").files)
         return listing.files(listing.find(Store(), self._path(asked.run_path)).point.files)
 
     @magic_arguments()
@@ -139,7 +141,7 @@ class ResumeMagics(Magics, Configured):
     def wb_finish(self, line: str) -> Message:
         """End the active run; without this a notebook's run stays unfinished, to be resumed."""
         asked = _parse(self.wb_finish, line)
-        run = _active("%wb_finish")
+        run = _active.need("%wb_finish")
         run.finish(asked.exit_code)
         live.flush_all()
         return Message(f"run {run.path} is {run.state} at step {run.step}")
@@ -155,7 +157,7 @@ class ResumeMagics(Magics, Configured):
         return None if words is None else _pairs(words)
 
     def _path(self, text: str) -> RunPath:
-        run = _init.active()
+        run = _active.active()
         if run is not None:
             return RunPath.parse(text, run.entity, run.project)
         defaults = settings.resolve({}, configured={"project": self.project, "entity": self.entity})
@@ -163,13 +165,6 @@ class ResumeMagics(Magics, Configured):
 
 
 _INIT_ARGUMENTS = ("project", "entity", "id", "resume", "name", "notes", "tags", "group", "job_type", "dir", "mode")
-
-
-def _active(what: str) -> Run:
-    run = _init.active()
-    if run is None:
-        raise NoRun(f"{what} needs an active run: %wb_init first.")
-    return run
 
 
 def _parse(magic: Any, line: str) -> argparse.Namespace:

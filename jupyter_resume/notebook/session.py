@@ -15,17 +15,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
 from .. import origin
-from ..origin import NotebookRef
+from ..origin import NotebookRef, read_notebook
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-_LARGEST_NOTEBOOK = 64 << 20
 _RUNNERS = {"jupyter-execute", "execute", "papermill", "jupyter-nbconvert", "nbconvert"}
-_TAKES_VALUE = {"--output", "--output-dir", "--to", "--kernel_name", "-k", "--kernel", "--cwd", "-p", "-r", "-f", "-y"}
+_TAKES_TWO = {"-p", "--parameters", "-r", "--parameters_raw"}
+_TAKES_ONE = {
+    *("--output", "--output-dir", "--to", "--kernel_name", "--timeout", "--startup_timeout", "--log-level", "--config"),
+    *("-f", "--parameters_file", "-y", "--parameters_yaml", "-b", "--parameters_base64", "-k", "--kernel", "-l"),
+    *("--language", "--cwd", "--engine", "--execution-timeout", "--start-timeout", "--autosave-cell-every"),
+}
 
 Finder = Callable[["InteractiveShell"], "str | None"]
 
@@ -37,13 +39,19 @@ def install() -> None:
 
 
 def find() -> NotebookRef | None:
-    """The notebook of this kernel; one without a path if nothing tells it; None outside a kernel."""
-    shell = _kernel_shell()
+    """The notebook of this process's kernel; None outside a kernel."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
     return None if shell is None else find_in(shell)
 
 
-def find_in(shell: InteractiveShell, given: str | None = None) -> NotebookRef:
-    """The notebook that ``shell`` runs; ``given`` is the path that the user gave, if any."""
+def find_in(shell: InteractiveShell, given: str | None = None) -> NotebookRef | None:
+    """The notebook that ``shell`` runs, without a path if nothing tells it; None if it is no kernel's shell.
+
+    ``given`` is the path that the user gave, if any: nothing else is asked then.
+    """
+    if not given and getattr(shell, "kernel", None) is None:
+        return None
     path, source = "", "none"
     if given:
         path, source = str(Path(given).expanduser()), "argument"
@@ -54,7 +62,7 @@ def find_in(shell: InteractiveShell, given: str | None = None) -> NotebookRef:
                 break
     if path:
         path = os.path.realpath(path)
-    notebook_id, cells = _read(Path(path)) if path else (None, None)
+    notebook_id, cells = read_notebook(Path(path)) if path else (None, None)
     if cells is not None and (cell := _cell_id(shell)):  # it may not be saved yet
         cells = tuple(dict.fromkeys((*cells, cell)))
     return NotebookRef(path, source, notebook_id, _kernel_id(), cells or ())
@@ -83,11 +91,19 @@ def _from_colab(shell: InteractiveShell) -> str | None:
 
 
 def _from_jupyter(shell: InteractiveShell) -> str | None:
-    """The path that Jupyter Server put into the environment, unless a tool inside such a kernel started this one."""
+    """The path that Jupyter Server put into the environment, unless a tool inside such a kernel started this one.
+
+    It dates from the kernel's start. If what lies there lacks the cell that is being executed, the notebook was
+    renamed since, or is not saved yet: the server is asked.
+    """
     path = os.environ.get("JPY_SESSION_NAME")
     if not path or not path.endswith(".ipynb") or _kernel_id() is None:
         return None
-    return path if os.path.exists(path) else _from_server() or path
+    if os.path.exists(path):
+        cell, cells = _cell_id(shell), read_notebook(Path(path))[1]
+        if cell is None or cells is None or cell in cells:
+            return path
+    return _from_server() or path
 
 
 def _from_nbval(shell: InteractiveShell) -> str | None:
@@ -108,14 +124,24 @@ def _from_command_line(shell: InteractiveShell) -> str | None:
     tool = next((n for n, word in enumerate(line[:4]) if Path(word).name in _RUNNERS), None)
     if tool is None:
         return None
-    named = [word for n, word in enumerate(line) if n > tool and word[0:1] != "-" and line[n - 1] not in _TAKES_VALUE]
-    papermill = Path(line[tool]).name == "papermill"
-    found = [path for word in named if (path := _existing(word, folders) or _existing(f"{word}.ipynb", folders))]
-    found = [path for path in found if path.endswith(".ipynb")]
-    if papermill and len(named) >= 2 and named[1].endswith(".ipynb"):
+    named = _positional(line[tool + 1 :])
+    if Path(line[tool]).name == "papermill" and len(named) >= 2 and named[1].endswith(".ipynb"):
         folders.reverse()  # --cwd moved the parent; its words are still relative to where it was started
         return _existing(named[1], folders) or str(Path(next(filter(None, folders)), named[1]))
+    found = [path for word in named if (path := _existing(word, folders) or _existing(f"{word}.ipynb", folders))]
+    found = [path for path in found if path.endswith(".ipynb")]
     return found[0] if len(found) == 1 else None
+
+
+def _positional(words: list[str]) -> list[str]:
+    """A command line's words that are neither options nor values of the options we know."""
+    named, left = [], iter(words)
+    for word in left:
+        if not word.startswith("-"):
+            named.append(word)
+        for _ in range(2 if word in _TAKES_TWO else word in _TAKES_ONE):
+            next(left, None)
+    return named
 
 
 def _existing(name: str, folders: list[str]) -> str | None:
@@ -142,24 +168,20 @@ def _from_server() -> str | None:
     import requests
     from jupyter_core.paths import jupyter_runtime_dir
 
+    ask = requests.Session()
+    ask.trust_env = False  # neither a proxy nor a .netrc has a say in what this machine asks itself
     servers = sorted(Path(jupyter_runtime_dir()).glob("jpserver-*.json"), key=lambda file: -file.stat().st_mtime)
     for file in servers[:4]:
         try:
             server = json.loads(file.read_text())
             headers = {"Authorization": f"token {server['token']}"} if server.get("token") else {}
-            answer = requests.get(f"{server['url']}api/sessions", headers=headers, timeout=1)
+            answer = ask.get(f"{server['url']}api/sessions", headers=headers, timeout=1)
             for session in answer.json():
                 if session["kernel"]["id"] == kernel_id and session["type"] == "notebook":
                     return str(Path(server["root_dir"], session["path"]))
         except Exception:  # gone, of another user, or nothing that speaks this
             continue
     return None
-
-
-def _kernel_shell() -> InteractiveShell | None:
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython else None
-    return shell if shell is not None and getattr(shell, "kernel", None) is not None else None
 
 
 def _kernel_id() -> str | None:
@@ -184,19 +206,3 @@ def _cell_id(shell: Any) -> str | None:
         return None
     cell = metadata.get("cellId")
     return cell if isinstance(cell, str) else None
-
-
-def _read(path: Path) -> tuple[str | None, tuple[str, ...] | None]:
-    """The notebook's own id and the ids of its cells; None for a file that cannot have any that last."""
-    try:
-        if path.stat().st_size > _LARGEST_NOTEBOOK:
-            return None, None
-        notebook = orjson.loads(path.read_bytes())
-        own = notebook.get("metadata", {}).get("jupyter_resume", {}).get("notebook_id")
-        lasting = (notebook["nbformat"], notebook["nbformat_minor"]) >= (4, 5)
-        cells = [cell["id"] for cell in notebook["cells"] if isinstance(cell.get("id"), str)] if lasting else None
-    except (OSError, ValueError, KeyError, AttributeError, TypeError):
-        return None, None
-    if not (isinstance(own, str) and re.fullmatch(r"[\w-]{1,64}", own)):
-        own = None
-    return own, None if cells is None else tuple(cells[:1000])

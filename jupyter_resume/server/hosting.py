@@ -17,7 +17,7 @@ from typing import Any
 
 from ..errors import ResumeError, RunInUse, StoreError
 from ..identity import RunPath
-from ..store import lease, lines
+from ..store import lines
 from ..store.home import Store
 from ..store.record import ResumePoint, Tail
 from ..store.writer import Writer
@@ -164,9 +164,8 @@ class Hosting:
             else:
                 point = copy.deepcopy(tail.point)
                 point.state = self._state(path, tail)
-            ours = tail is not None and tail.owner == lease.this_process(LABEL)  # and let go: it is not among the open
             try:
-                writer = Writer.open(record, point, tail, LABEL, ours, self._tell)
+                writer = Writer.open(record, point, tail, LABEL, tell=self._tell)
             except (ResumeError, OSError) as error:
                 raise translated(error) from error
             if writer is not None:
@@ -233,7 +232,7 @@ class Hosting:
                 point.summary = {**point.summary, **(kept or {})} if kept else {}
                 point.streams, point.state, point.exit_code = {}, "running", None
                 point.runtime = float((kept or {}).get("_runtime", 0.0))
-                writer = Writer.open(self.store.record(path), point, tail, LABEL, True, self._tell, base)
+                writer = Writer.open(self.store.record(path), point, tail, LABEL, tell=self._tell, rewound_to=base)
                 if writer is None or not writer.attached:
                     raise Refusal(429, f"Busy: run {path} is changing hands.", 1)
                 fresh = self._open[path] = Hosted(writer, Positions(self.store.record(path)), self.clock())

@@ -231,7 +231,7 @@ def _config(text: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _object(text: str, what: str) -> dict[str, Any]:
-    value = parse(text, what)
+    value = parse(text.encode("utf-8", "surrogatepass"), what)
     if not isinstance(value, dict):
         raise bad(f"{what} is not a JSON object.")
     return value

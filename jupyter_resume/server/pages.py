@@ -18,7 +18,7 @@ import jinja2
 
 from ..errors import InvalidInput
 from ..identity import RunPath, check_name
-from ..render import size_of
+from ..wording import size_of
 from . import history, selection
 from .access import Client
 from .curves import curves, number

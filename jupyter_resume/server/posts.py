@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import zlib
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
+from ..store import lines
 from .refusals import Refusal, bad
 
 HISTORY, EVENTS = "wandb-history.jsonl", "wandb-events.jsonl"
@@ -56,15 +54,12 @@ def unpack(body: bytes, encoding: str, most: int = MOST_BYTES) -> bytes:
     return plain
 
 
-def parse(data: bytes | str, what: str) -> Any:
+def parse(data: bytes, what: str) -> Any:
     """JSON, NaN and infinities allowed. Raises Refusal."""
     try:
-        return orjson.loads(data)
-    except orjson.JSONDecodeError:
-        try:
-            return json.loads(data)
-        except (ValueError, RecursionError):
-            raise bad(f"{what} is not JSON.") from None
+        return lines.load(data)
+    except (ValueError, RecursionError):
+        raise bad(f"{what} is not JSON.") from None
 
 
 def read(body: bytes) -> Post:

@@ -16,6 +16,7 @@ from .. import transfer
 from ..errors import FileDamaged, FileUnstable
 
 _TRIES = 5
+_TICK = 20_000_000  # nanoseconds: file systems date changes by a clock that may stand still for half as long
 
 
 class Blobs:
@@ -38,6 +39,7 @@ class Blobs:
             fresh = beside(self.folder / "incoming")
             try:
                 with source.open("rb", buffering=0) as file:
+                    _let_the_clock_tick(os.fstat(file.fileno()))
                     before = _mark(os.fstat(file.fileno()))
                     digest = transfer.copy(file, fresh, sync=True)
                     still = before == _mark(os.fstat(file.fileno())) and before == _mark(source.stat())
@@ -63,11 +65,6 @@ class Blobs:
         """The content of a blob. Raises FileNotFoundError."""
         return self.path(digest).open("rb", buffering=0)
 
-    def drop(self, digest: str) -> None:
-        """Forget a blob; who has it open reads on."""
-        with contextlib.suppress(OSError):
-            self.path(digest).unlink()
-
     def copy_out(self, digest: str, target: Path) -> None:
         """Put a verified copy at ``target``, which is replaced in one move; on failure it is untouched."""
         fresh = beside(target)
@@ -87,11 +84,16 @@ class Blobs:
             fresh.unlink(missing_ok=True)
 
     def keep(self, digests: Collection[str]) -> None:
-        """Delete every blob but these."""
-        for blob in self.folder.iterdir() if self.folder.is_dir() else ():
-            if blob.name not in digests and not blob.name.startswith("."):
-                with contextlib.suppress(OSError):
+        """Delete every blob but these, and what a killed writer was taking in."""
+        with contextlib.suppress(OSError):
+            for blob in list(self.folder.iterdir()):
+                if blob.name not in digests:
                     blob.unlink()
+
+    def drop(self, digest: str) -> None:
+        """Delete one blob; who has it open reads on."""
+        with contextlib.suppress(OSError):
+            self.path(digest).unlink()
 
 
 class Incoming:
@@ -132,6 +134,13 @@ class Incoming:
 def beside(target: Path) -> Path:
     """A new temporary name in the folder of ``target``."""
     return target.with_name(f".{target.name[:64]}-{os.getpid()}-{os.urandom(4).hex()}")
+
+
+def _let_the_clock_tick(stat: os.stat_result) -> None:
+    """Wait until a change of a file from now on will be dated later than its last one."""
+    age = time.time_ns() - max(stat.st_mtime_ns, stat.st_ctime_ns)
+    if -_TICK < age < _TICK:
+        time.sleep(min(_TICK - age, _TICK) / 1e9)
 
 
 def _mark(stat: os.stat_result) -> tuple[int, int, int, int]:

@@ -110,7 +110,7 @@ class Catalog:
         def near(db: sqlite3.Connection) -> list[CatalogEntry]:
             kernel_id = origin.kernel_id if isinstance(origin, NotebookRef) else None
             where = f"{scope} AND (origin_path = ? OR kernel_id = ?) {newest}"
-            return _select(db, where, entity, project, origin.path, kernel_id)
+            return _select(db, where, entity, project, _text(origin.path), kernel_id)
 
         def every(db: sqlite3.Connection) -> list[CatalogEntry]:
             return _select(db, f"{scope} {newest}", entity, project)
@@ -141,9 +141,9 @@ class Catalog:
             try:
                 with contextlib.closing(self._connect()) as db, db:
                     return action(db)
-            except sqlite3.OperationalError as error:  # locked for long, read-only, no room
-                raise StoreError(f"The catalog {self.file} cannot be used ({error}).", file=self.file) from error
-            except sqlite3.DatabaseError as error:
+            except (sqlite3.DatabaseError, OSError) as error:
+                if not _is_corrupt(error):
+                    raise StoreError(f"The catalog {self.file} cannot be used ({error}).", file=self.file) from error
                 if attempt == 2:
                     raise StoreError(f"The catalog {self.file} stays unreadable ({error}): delete it.") from error
                 aside = self._set_aside("corrupt")
@@ -177,6 +177,13 @@ class Catalog:
         return aside
 
 
+def _is_corrupt(error: Exception) -> bool:
+    """Whether the file is no catalog of ours; not if it is locked for long or read-only, or there is no room."""
+    if isinstance(error, sqlite3.OperationalError):
+        return any(words in str(error) for words in ("no such table", "no such column", "has no column"))
+    return isinstance(error, sqlite3.DatabaseError)
+
+
 def _put(db: sqlite3.Connection, point: ResumePoint) -> None:
     entry = CatalogEntry.of(point)
     origin = entry.origin
@@ -186,14 +193,14 @@ def _put(db: sqlite3.Connection, point: ResumePoint) -> None:
             point.entity,
             point.project,
             point.run_id,
-            entry.name,
+            _text(entry.name),
             entry.state,
             entry.last_step,
             entry.rows,
             entry.created,
             entry.updated,
             json.dumps(point.origin),
-            origin.path if origin else None,
+            _text(origin.path) if origin else None,
             origin.kernel_id if isinstance(origin, NotebookRef) else None,
         ),
     )
@@ -201,7 +208,15 @@ def _put(db: sqlite3.Connection, point: ResumePoint) -> None:
 
 def _select(db: sqlite3.Connection, where: str, *values: str | None) -> list[CatalogEntry]:
     rows = db.execute(f"SELECT {_COLUMNS} FROM runs {where}", values)
-    return [
-        CatalogEntry(RunPath(*path), name, state, last_step, count, created, updated, load(json.loads(origin)))
-        for *path, name, state, last_step, count, created, updated, origin in rows
-    ]
+    try:
+        return [
+            CatalogEntry(RunPath(*path), name, state, last_step, count, created, updated, load(json.loads(origin)))
+            for *path, name, state, last_step, count, created, updated, origin in rows
+        ]
+    except (ValueError, TypeError, AttributeError) as error:
+        raise sqlite3.DatabaseError(f"an entry is unreadable: {error}") from error
+
+
+def _text(name: str) -> str:
+    """A name or path as SQLite takes it: one that is no Unicode text has its odd bytes written out."""
+    return name.encode(errors="backslashreplace").decode()

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from ..errors import RecordDamaged, RecordTooNew
+from ..errors import StoreError
 from ..identity import RunPath
 from .blobs import Blobs
 from .catalog import Catalog
@@ -36,7 +36,7 @@ class Store:
 
     def record(self, path: RunPath) -> Record:
         """The record of one run, whether or not it exists."""
-        return Record(self.folder(path) / "record")
+        return Record(self.folder(path) / "record", path)
 
     def blobs(self, path: RunPath) -> Blobs:
         """The content of one run's saved files."""
@@ -58,7 +58,7 @@ class _Points:
             try:
                 if tail := Record(folder).tail():
                     yield tail.point
-            except (RecordDamaged, RecordTooNew, OSError):
+            except (StoreError, OSError):
                 continue
 
 

@@ -92,7 +92,11 @@ def claim(path: Path, head: bytes) -> int | None:
                 fd = os.open(path, flags, 0o644)
             except FileExistsError:
                 return None
-            _write_all(fd, head)
+            try:
+                _write_all(fd, head)
+            except OSError:
+                path.unlink()
+                raise
             _try_lock(fd)
         return fd
     except BaseException:

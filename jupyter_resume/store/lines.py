@@ -6,7 +6,9 @@ Infinity and -Infinity, as W&B's own file_stream does.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 from typing import Any
 from zlib import crc32
 
@@ -31,6 +33,9 @@ EVENTS = "v"  # measurements of the machine: {"at": first line's number, "lines"
 CONSOLE = "l"  # output: {"at": first line's number, "lines": [texts]}; a line may be written again
 
 
+_LONG_NUMBER = re.compile(rb"\d{19}")  # orjson would round an integer of more than 64 bits
+
+
 def dump(value: Any) -> bytes:
     """JSON for a value of plain types whose floats are finite; anything orjson cannot hold goes by `dump_any`."""
     try:
@@ -50,10 +55,23 @@ def dump_any(value: Any) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode()
 
 
+def all_finite(body: bytes) -> bool:
+    """Whether what `dump_any` made holds no NaN and no infinity; a string that says so counts as one, harmlessly."""
+    return b"NaN" not in body and b"Infinity" not in body
+
+
 def seal(kind: str, body: bytes) -> bytes:
     """The complete line for a JSON body."""
     payload = b"%b %b" % (kind.encode(), body)
     return b"%08x %b\n" % (crc32(payload), payload)
+
+
+def load(body: bytes) -> Any:
+    """The value of JSON as `dump_any` writes it. Raises ValueError."""
+    if not _LONG_NUMBER.search(body):
+        with contextlib.suppress(orjson.JSONDecodeError):  # NaN, infinities, lone surrogates
+            return orjson.loads(body)
+    return json.loads(body)
 
 
 def unseal(line: bytes) -> tuple[str, Any] | None:
@@ -62,10 +80,7 @@ def unseal(line: bytes) -> tuple[str, Any] | None:
     try:
         if int(line[:8], 16) != crc32(payload) or line[8:9] != b" " or payload[1:2] != b" ":
             return None
-        kind = payload[:1].decode()
-        try:
-            return kind, orjson.loads(payload[2:])
-        except orjson.JSONDecodeError:
-            return kind, json.loads(payload[2:])
+        kind, body = payload[:1].decode(), payload[2:]
+        return kind, load(body)
     except ValueError:
         return None

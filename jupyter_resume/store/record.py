@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from ..errors import RecordDamaged, RecordTooNew
+from ..errors import RecordDamaged, RecordTooNew, StoreUnwritable
 from ..identity import RunPath
 from . import lease, lines
 
@@ -178,10 +178,14 @@ class Tail:
 
 
 class Record:
-    """A run's record in ``folder``, for reading. Cheap to make; nothing is read before it is asked for."""
+    """A run's record in ``folder``, for reading. Cheap to make; nothing is read before it is asked for.
 
-    def __init__(self, folder: Path) -> None:
+    ``path`` says which run it is where the record itself no longer does.
+    """
+
+    def __init__(self, folder: Path, path: RunPath | None = None) -> None:
         self.folder = folder
+        self.path = path
 
     def tokens(self) -> list[int]:
         """The fencing tokens given out so far, ascending."""
@@ -202,8 +206,19 @@ class Record:
     def tail(self) -> Tail | None:
         """The last segment that can be read, and the resume point at its end; None if there is none.
 
-        Raises RecordTooNew for a newer format, RecordDamaged if there are segments and no line is readable.
+        Raises RecordTooNew for a newer format, RecordDamaged if there are segments and no line is readable,
+        StoreUnwritable if another user keeps them to himself.
         """
+        try:
+            return self._tail()
+        except PermissionError as error:
+            raise StoreUnwritable(
+                f"The record in {self.folder} cannot be read ({error.strerror}): it is another user's; start a run of "
+                "your own with another id, or set JUPYTER_RESUME_HOME to a folder of yours.",
+                folder=self.folder,
+            ) from error
+
+    def _tail(self) -> Tail | None:
         tokens = self.tokens()
         for token in reversed(tokens):
             if found := self._tail_of(token):
@@ -230,9 +245,12 @@ class Record:
             else:
                 if point is None:  # the head is damaged, and no snapshot was written yet
                     before = next((t for n in reversed(self.tokens()) if n < token and (t := self._tail_of(n))), None)
-                    if before is None:
+                    if before is not None:
+                        point = before.point
+                    elif self.path is not None:
+                        point = ResumePoint(self.path.entity, self.path.project, self.path.run_id)
+                    else:
                         continue
-                    point = before.point
                     point.state, point.exit_code = "running", None
                 point.apply(*read)
         if point is None:
@@ -271,18 +289,10 @@ class Record:
             return "crashed"
         return tail.point.state
 
-    def scan(self) -> Iterator[tuple[str, Any, bool]]:
-        """Every readable line, oldest first, as ``(kind, value, counts)``.
-
-        ``counts`` is False for what an overtaken writer appended after its successor had begun.
-        """
+    def scan(self) -> Iterator[tuple[str, Any]]:
+        """Every readable line that counts, oldest first, as kind and value."""
         for token, limit in self._chain():
-            at = 0
-            with self.segment(token).open("rb") as file:
-                for line in file:
-                    at += len(line)
-                    if line.endswith(b"\n") and (read := lines.unseal(line[:-1])):
-                        yield (*read, limit is None or at <= limit)
+            yield from _read(self.segment(token), 0, limit)
 
     def _chain(self) -> list[tuple[int, int | None]]:
         """The segments that make up the run, oldest first, each with the bytes of it that count."""
@@ -293,11 +303,10 @@ class Record:
         while True:
             token = chain[-1][0]
             head = self._head(token)
-            if head is None:
+            base = head["base"] if head else None
+            if head is None or (base and not self.segment(base[0]).exists()):  # damaged, or what it continues is gone
                 before = [n for n in self.tokens() if n < token][-1:]
                 base = (before[0], None) if before else None
-            else:
-                base = head["base"]
             if base is None:
                 return chain[::-1]
             chain.append((base[0], base[1]))
@@ -322,11 +331,11 @@ class Record:
 
     def _rows(self) -> Iterator[dict[str, Any]]:
         """The rows in order of their steps, those that came late for a gap in their places."""
-        inline = (value for kind, value, counts in self.scan() if kind == lines.ROW and counts)
+        inline = (value for kind, value in self.scan() if kind == lines.ROW)
         tail = self.tail()
         if tail is None or not tail.point.filled:
             return inline
-        fills = [v["row"] for k, v, counts in self.scan() if k == lines.NUMBERED and counts and not v["late"]]
+        fills = [value["row"] for kind, value in self.scan() if kind == lines.NUMBERED and not value["late"]]
         return heapq.merge(inline, sorted(fills, key=_step), key=_step)
 
     def recent(self, most: int = 1 << 18) -> list[dict[str, Any]]:
@@ -351,13 +360,31 @@ class Record:
         ``"out of order"``: logged below the step that the run had reached. ``"fenced"``: logged by a writer
         whose run another process had taken over.
         """
-        for kind, value, counts in self.scan():
+        for kind, value in self.scan():
             if kind == lines.LATE_STEP:
                 yield "out of order", value
             elif kind == lines.NUMBERED and value["late"]:
                 yield "out of order", value["row"]
-            elif kind == lines.ROW and not counts:
-                yield "fenced", value
+        for row in self.fenced():
+            yield "fenced", row
+
+    def fenced(self) -> Iterator[dict[str, Any]]:
+        """The rows that an overtaken writer appended after its successor had begun; reads only those bytes."""
+        for token, limit in self._chain():
+            if limit is not None:
+                yield from (value for kind, value in _read(self.segment(token), limit, None) if kind == lines.ROW)
+
+
+def _read(path: Path, start: int, end: int | None) -> Iterator[tuple[str, Any]]:
+    """The readable lines of a segment between two offsets, which are ends of lines; None: to the end."""
+    with path.open("rb") as file:
+        at = file.seek(start)
+        for line in file:
+            at += len(line)
+            if end is not None and at > end:
+                return
+            if line.endswith(b"\n") and (read := lines.unseal(line[:-1])):
+                yield read
 
 
 def _lines_back_to_snapshot(path: Path) -> Iterator[tuple[int, bytes]]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from ..errors import RunInUse, StoreUnwritable
+from ..errors import RunInUse, StoreError, StoreUnwritable
 from ..notices import Tell, tell
 from . import lease, lines
 from .record import FORMAT, FileEntry, Record, ResumePoint, Tail
@@ -44,7 +44,8 @@ class Writer:
         self.forked = False
         self.closed = False
         self.lock = threading.RLock()
-        self._born = point.dump()
+        self._born = lines.dump_any(point.dump())
+        self._finite = lines.all_finite(self._born)
         self._base = base
         self._continues = _continued(base, rewound_to)
         self._owner = owner
@@ -56,7 +57,7 @@ class Writer:
         self._since_snapshot = 0
         self._snapshot_at = _SNAPSHOT_EVERY
         self._touched = 0.0
-        self._told = -60.0
+        self._in_trouble = False
 
     @classmethod
     def open(
@@ -78,31 +79,35 @@ class Writer:
         process writes the run and ``takeover`` is False. On a disk that takes nothing the writer keeps its
         lines in memory and tries again (see `tend`).
         """
-        if base is not None and not takeover and (owner := record.live_owner(base)):
+        owner = None if base is None or _let_go_here(record, base) else record.live_owner(base)
+        if base is not None and owner is not None and not takeover:
             raise in_use(base, owner)
         writer = cls(record, point, base, lease.this_process(label), tell, rewound_to)
+        _open_writers.add(writer)
         try:
-            if not writer._attach():
+            if not writer._attach(settled=owner is None):
                 return None
         except OSError as error:
             _check_foreign(record, error)
             writer._trouble(error)
-        _open_writers.add(writer)
         return writer
 
-    def _attach(self) -> bool:
+    def _attach(self, settled: bool = False) -> bool:
+        """Claim the next segment; False if the run moved on. ``settled``: no writer lives, so its end must stand."""
         self.record.folder.mkdir(parents=True, exist_ok=True)
         token = max(self.record.tokens(), default=0) + 1
         newest = self.record.tail()
         if (newest and newest.token) != (self._base and self._base.token):
             return False
+        if settled and newest and self._base and newest.end != self._base.end:
+            return False  # its last lines came after we looked, and before it died
         head = {
             "format": FORMAT,
             "owner": asdict(self._owner),
             "base": self._continues,
-            "snapshot": self._born,
         }
-        fd = lease.claim(self.record.segment(token), lines.seal(lines.HEAD, lines.dump_any(head)))
+        body = b'%b,"snapshot":%b}' % (lines.dump(head)[:-1], self._born)
+        fd = lease.claim(self.record.segment(token), lines.seal(lines.HEAD, body))
         if fd is None:
             return False
         self._fd, self.token = fd, token
@@ -111,6 +116,7 @@ class Writer:
     def row(self, row: dict[str, Any], finite: bool) -> None:
         """Append what one log() call recorded; ``finite`` says that no float in it is NaN or infinite."""
         body = lines.dump(row) if finite else lines.dump_any(row)
+        self._finite &= finite
         self.point.add_row(row)
         self._append(lines.seal(lines.ROW, body))
 
@@ -121,9 +127,15 @@ class Writer:
     def put(self, kind: str, value: dict[str, Any]) -> None:
         """Append any other line."""
         with self.lock:
-            line = lines.seal(kind, lines.dump_any(value))
+            body = lines.dump_any(value)
+            self._finite &= lines.all_finite(body)
             self.point.apply(kind, value)
-            self._append(line)
+            self._append(lines.seal(kind, body))
+
+    def files(self) -> dict[str, FileEntry]:
+        """The files that the run has saved, by name."""
+        with self.lock:
+            return dict(self.point.files)
 
     def commit(self, changes: Sequence[tuple[str, Any]]) -> None:
         """Append several lines in one write, all or none: when this returns they survive ``kill -9``.
@@ -132,20 +144,25 @@ class Writer:
         record and ``point`` are then as they were.
         """
         with self.lock:
-            if self.fenced_by is None and self.overtaken:
-                self._see_fence()
-            if self.fenced_by is not None:
-                raise in_use(self.record.tail() or Tail(self.token, 0, self.point, None, 0), self.fenced_by)
+            self._check_fence()
             if self.closed or self.forked or self._backlog:
                 raise StoreUnwritable(f"{self.record.folder} takes nothing at the moment: try again later.")
             sealed = b"".join(lines.seal(kind, lines.dump_exact(value)) for kind, value in changes)
             self._write_whole(sealed)
+            self._check_fence()  # else what was just written may lie behind the end that the other one found
+            self._finite &= lines.all_finite(sealed)
             for kind, value in changes:
                 self.point.apply(kind, value)
             self._since_snapshot += len(sealed)
             if self._since_snapshot >= self._snapshot_at:
                 with contextlib.suppress(StoreUnwritable):  # a snapshot is only for speed
                     self._write_whole(self._snapshot())
+
+    def _check_fence(self) -> None:
+        if self.overtaken:
+            self._see_fence()
+            found = Tail(self.token, 0, self.point, self.fenced_by, 0)
+            raise in_use(found, self.fenced_by or self._owner)
 
     def _write_whole(self, data: bytes) -> None:
         """Append ``data`` or leave the segment as it was."""
@@ -171,7 +188,9 @@ class Writer:
         with self.lock:
             before = self.point.files.get(entry.name)
             self.put(lines.FILE, asdict(entry))
-            if self.fenced_by or self.forked or self._fd is None or self.record.segment(self.token + 1).exists():
+            if self.fenced_by or self.forked or self._fd is None or self._backlog:
+                return None
+            if self.overtaken:
                 return None
             unused = before is not None and all(other.digest != before.digest for other in self.point.files.values())
             return before.digest if before is not None and unused else None
@@ -184,9 +203,9 @@ class Writer:
             if self.fenced_by is None:
                 self.put(lines.END, {"state": state, "exit_code": exit_code, "at": time.time()})
             self._flush()
-            if self._backlog or self._dropped:
+            if lost := len(self._backlog) + self._dropped:
                 self._tell(
-                    f"{len(self._backlog)} lines of run {self.point.path} could not be written to "
+                    f"{lost} lines of run {self.point.path} could not be written to "
                     f"{self.record.folder} and are lost with this process; the disk took nothing until the end."
                 )
             if self._fd is not None:
@@ -205,12 +224,12 @@ class Writer:
     @property
     def overtaken(self) -> bool:
         """Whether another process has taken the run over, as the folder says now."""
-        return self.fenced_by is not None or (self.token > 0 and self.record.segment(self.token + 1).exists())
+        return self.fenced_by is not None or (self.token > 0 and os.path.exists(self.record.segment(self.token + 1)))
 
     @property
     def attached(self) -> bool:
-        """Whether the disk took this writer's first line."""
-        return self._fd is not None
+        """Whether it has a segment of its own; not while the disk takes none."""
+        return self.token > 0
 
     @property
     def in_memory(self) -> int:
@@ -225,7 +244,7 @@ class Writer:
             self._flush()
             if self._fd is None or self.fenced_by is not None:
                 return
-            if self.record.segment(self.token + 1).exists():
+            if self.overtaken:
                 self._see_fence()
             elif time.monotonic() - self._touched > lease.BEAT:
                 self._touched = time.monotonic()
@@ -233,8 +252,11 @@ class Writer:
                     os.utime(self.record.segment(self.token))
 
     def _see_fence(self) -> None:
-        tail = self.record.tail()
-        if tail is None or tail.owner is None or tail.token <= self.token:
+        try:
+            tail = self.record.tail()
+        except (OSError, StoreError):  # it is looked at again
+            return
+        if self.fenced_by is not None or tail is None or tail.owner is None or tail.token <= self.token:
             return
         self.fenced_by = tail.owner
         self._tell(
@@ -261,7 +283,8 @@ class Writer:
             self._append(self._snapshot())
 
     def _snapshot(self) -> bytes:
-        snapshot = lines.seal(lines.SNAPSHOT, lines.dump_any(self.point.dump()))
+        dump = lines.dump if self._finite else lines.dump_any
+        snapshot = lines.seal(lines.SNAPSHOT, dump(self.point.dump()))
         self._snapshot_at = max(_SNAPSHOT_EVERY, 8 * len(snapshot))
         self._since_snapshot = -len(snapshot)
         return snapshot
@@ -279,9 +302,9 @@ class Writer:
         self._backlog_bytes += len(line)
 
     def _trouble(self, error: OSError) -> None:
-        if time.monotonic() - self._told < 60:
+        if self._in_trouble:
             return
-        self._told = time.monotonic()
+        self._in_trouble = True
         self._tell(
             f"cannot write to {self.record.folder} ({error.strerror}): training goes on and rows are kept in memory, "
             f"up to {BACKLOG_BOUND >> 20} MiB, until there is room; free some space or set JUPYTER_RESUME_HOME to "
@@ -305,9 +328,11 @@ class Writer:
                     self._backlog.popleft()
                 else:
                     self._backlog[0] = line[written:]
-            self._tell(f"{self.record.folder} takes data again: {count} lines written, none lost.")
-        except OSError:
-            return
+            lost = f"{self._dropped} dropped meanwhile" if self._dropped else "none lost"
+            self._in_trouble = False
+            self._tell(f"{self.record.folder} takes data again: {count} lines written, {lost}.")
+        except OSError as error:
+            self._trouble(error)
 
     def _abandon(self) -> None:
         """In a forked child: the run stays the parent's. Closing a copy of the descriptor does not unlock it."""
@@ -335,6 +360,14 @@ def in_use(tail: Tail, owner: lease.Owner) -> RunInUse:
         owner=owner,
         last_step=tail.point.last_step,
     )
+
+
+def _let_go_here(record: Record, tail: Tail) -> bool:
+    """Whether this process wrote that segment and has closed it, without a word in it as the disk took none."""
+    if tail.owner is None or tail.owner != lease.this_process(tail.owner.label):
+        return False
+    ours = [writer for writer in list(_open_writers) if not writer.closed and not writer.forked]
+    return all((writer.record.folder, writer.token) != (record.folder, tail.token) for writer in ours)
 
 
 def _check_foreign(record: Record, error: OSError) -> None:

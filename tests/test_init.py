@@ -1,0 +1,181 @@
+"""Beginning and continuing: what is asked of whom, and what a resumed run keeps."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import jupyter_resume as wandb
+from jupyter_resume import settings
+from jupyter_resume.errors import InvalidInput, InvalidRunId, InvalidValue, NoRun, RunExists, RunMissing
+
+ENVIRONMENT = {
+    "WANDB_PROJECT": "from-environment",
+    "WANDB_ENTITY": "team",
+    "WANDB_RUN_ID": "env-id",
+    "WANDB_RESUME": "allow",
+    "WANDB_NAME": "env name",
+    "WANDB_NOTES": "env notes",
+    "WANDB_TAGS": "a, b,a",
+    "WANDB_RUN_GROUP": "env group",
+    "WANDB_JOB_TYPE": "train",
+}
+
+
+def test_every_variable_of_the_environment_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("WANDB_DIR", str(tmp_path / "runs"))
+    run = wandb.init()
+    assert run.path == "team/from-environment/env-id"
+    assert (run.name, run.notes, run.tags) == ("env name", "env notes", ("a", "b"))
+    assert (run.group, run.job_type) == ("env group", "train")
+    assert run.dir == str(tmp_path / "runs" / "env-id")
+    run.finish()
+    assert wandb.init().resumed
+
+
+def test_an_argument_beats_the_environment_which_beats_what_is_configured() -> None:
+    configured = {"project": "configured", "entity": "configured", "resume": "must"}
+    found = settings.resolve({"project": "argument"}, {"WANDB_PROJECT": "e", "WANDB_ENTITY": "e"}, configured)
+    assert (found.project, found.entity, found.resume) == ("argument", "e", "must")
+    assert settings.resolve({}, {"WANDB_RESUME": ""}, {}).resume is None
+    assert settings.resolve({"resume": False}, {"WANDB_RESUME": "allow"}).resume is False
+
+
+@pytest.mark.parametrize("mode", ["online", "disabled", "Local"])
+def test_a_mode_that_is_not_there_is_refused_with_the_ones_that_are(mode: str) -> None:
+    with pytest.raises(InvalidInput, match=r"'local'.*'offline'"):
+        wandb.init(mode=mode)
+
+
+def test_config_is_merged_new_values_winning_and_old_keys_staying() -> None:
+    wandb.init(project="p", id="one", config={"lr": 0.1, "bs": 32, "net": {"depth": 2}}).finish()
+    run = wandb.init(project="p", id="one", resume="allow", config={"lr": 0.2})
+    assert run.config.as_dict() == {"lr": 0.2, "bs": 32, "net": {"depth": 2}}
+    run.config.epochs = 3
+    del run.config["bs"]
+    run.finish()
+    again = wandb.init(project="p", id="one", resume="allow")
+    assert dict(again.config) == {"lr": 0.2, "net": {"depth": 2}, "epochs": 3}
+
+
+def test_notes_and_tags_given_at_init_replace_the_old_ones_else_they_stay() -> None:
+    wandb.init(project="p", id="one", notes="first", tags=["a"]).finish()
+    run = wandb.init(project="p", id="one", resume="allow")
+    assert (run.notes, run.tags) == ("first", ("a",))
+    run.finish()
+    run = wandb.init(project="p", id="one", resume="allow", notes="second", tags=["b", "c"])
+    assert (run.notes, run.tags) == ("second", ("b", "c"))
+
+
+def test_the_summary_is_carried_over() -> None:
+    run = wandb.init(project="p", id="one")
+    run.log({"loss": 0.5})
+    run.summary["best"] = {"loss": 0.5, "at": [1, 2]}
+    run.finish()
+    again = wandb.init(project="p", id="one", resume="must")
+    assert again.summary["loss"] == 0.5
+    assert again.summary.best == {"loss": 0.5, "at": [1, 2]}
+
+
+def test_runtime_goes_on_from_where_it_was() -> None:
+    run = wandb.init(project="p", id="one")
+    run.log({"loss": 1})
+    before = run.summary["_runtime"]
+    run.finish()
+    again = wandb.init(project="p", id="one", resume="must")
+    again.log({"loss": 1})
+    assert again.summary["_runtime"] > before
+
+
+def test_init_again_with_the_id_of_an_open_run_goes_on_in_place() -> None:
+    run = wandb.init(project="p", id="one")
+    run.log({"loss": 1})
+    same = wandb.init(project="p", id="one", resume="allow", config={"lr": 1}, notes="again")
+    assert same is run
+    assert (same.config.lr, same.notes, same.step) == (1, "again", 1)
+    with pytest.raises(RunExists):
+        wandb.init(project="p", id="one")
+
+
+def test_two_runs_at_once_are_written_through_their_own_handles() -> None:
+    first = wandb.init(project="p", id="first")
+    second = wandb.init(project="p", id="second")
+    first.log({"loss": 1})
+    second.log({"loss": 2})
+    assert wandb.run is second
+    second.finish()
+    assert wandb.run is first
+    first.log({"loss": 3})
+    assert (first.step, second.step, first.summary["loss"]) == (2, 1, 3)
+
+
+def test_a_run_that_was_taken_over_is_not_gone_on_with_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = wandb.init(project="p", id="one")
+    monkeypatch.setattr(type(run), "fenced", property(lambda self: True))
+    assert wandb.init(project="p", id="one", resume="allow", takeover=True) is not run
+
+
+def test_an_id_is_cleaned_with_a_notice_and_refused_when_too_long(capsys: pytest.CaptureFixture[str]) -> None:
+    run = wandb.init(project="p", id="my run/é")
+    assert run.id == "my-run--"
+    assert "'my run/é' is used as 'my-run--'" in capsys.readouterr().err
+    for wrong in ("", "  ", "x" * 65):
+        with pytest.raises(InvalidRunId):
+            wandb.init(project="p", id=wrong)
+    assert wandb.init(project="p", id="x" * 64).id == "x" * 64
+
+
+@pytest.mark.parametrize("project", ["", " ", "a/b", "a" * 129, "tab\t", "100%"])
+def test_a_project_that_cannot_be_is_refused(project: str) -> None:
+    if project == "":
+        assert wandb.init(project=project).project == "uncategorized"
+        return
+    with pytest.raises(InvalidInput):
+        wandb.init(project=project)
+
+
+@pytest.mark.parametrize("project", ["..", ".", "con", "ünï", "a b", "x" * 128, "A~b"])
+def test_any_other_project_name_has_a_folder_of_its_own_in_the_store(project: str, home: Path) -> None:
+    run = wandb.init(project=project)
+    assert Path(run.dir).resolve().is_relative_to(home.resolve() / "runs" / "local")
+    assert len(Path(run.dir).relative_to(home).parts) == 5
+
+
+def test_config_takes_what_people_pass_and_names_what_it_cannot_take() -> None:
+    @dataclass
+    class Options:
+        lr: float = 0.1
+        sizes: tuple[int, ...] = (1, 2)
+
+    assert dict(wandb.init(config=Options()).config) == {"lr": 0.1, "sizes": [1, 2]}
+    assert dict(wandb.init(config=argparse.Namespace(lr=1, path=Path("x"))).config) == {"lr": 1, "path": "x"}
+    with pytest.raises(InvalidValue, match=r"config\.model"):
+        wandb.init(config={"model": object()})
+    with pytest.raises(InvalidValue, match="pass a dict"):
+        wandb.init(config=[1, 2])
+
+
+def test_nothing_is_begun_when_an_argument_is_wrong(home: Path) -> None:
+    for wrong in ({"config": {"model": object()}}, {"resume": "alow"}, {"tags": [1]}, {"id": ""}, {"name": 3}):
+        with pytest.raises(InvalidInput):
+            wandb.init(project="p", **wrong)  # type: ignore[arg-type]
+    assert not (home / "runs").exists()
+
+
+def test_must_on_what_does_not_exist_begins_nothing(home: Path) -> None:
+    with pytest.raises(RunMissing, match="'nope' does not exist"):
+        wandb.init(project="p", id="nope", resume="must")
+    assert not (home / "runs").exists()
+
+
+def test_without_a_run_each_call_says_what_it_needs() -> None:
+    for call in (lambda: wandb.log({}), lambda: wandb.save("x"), lambda: wandb.config, lambda: wandb.summary):
+        with pytest.raises(NoRun, match="init"):
+            call()
+    with pytest.raises(NoRun, match="run to resume"):
+        wandb.restore("model.h5")
