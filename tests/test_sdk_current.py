@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from .sdk import Sdk, Server, Session, look, run_script, train
+from .sdk import Json, Sdk, Server, Session, look, run_script, train
 
 pytest_plugins = ("tests.sdk",)
 
@@ -185,26 +185,27 @@ def test_console_lines_go_on_after_a_resume(current: Sdk, server: Server) -> Non
 
 
 def test_runs_are_listed_filtered_and_ordered(current: Sdk, server: Server) -> None:
-    ended(
-        *[
-            train(current, server, f"s{n}", project="sweep", init={"config": {"lr": n / 10}, "tags": [f"t{n}"]},
-                  rows=[{"loss": 10 - n}], then="raise" if n == 9 else "finish")
-            for n in (1, 2, 3)
-        ]
-    )  # fmt: skip
-    project = f"{server.entity}/sweep"
-
-    def ids(**asked: object) -> list[str]:
-        seen = look(current, server, project=project, **asked)
-        assert seen["run_count"] == len(seen["runs"])
-        return [run["id"] for run in seen["runs"]]
-
-    assert sorted(ids()) == ["s1", "s2", "s3"]
-    assert ids(order="+summary_metrics.loss") == ["s3", "s2", "s1"]
-    assert ids(order="-summary_metrics.loss", filters={"config.lr": {"$lt": 0.25}}) == ["s1", "s2"]
-    assert sorted(ids(filters={"$or": [{"tags": {"$in": ["t2"]}}, {"config.lr": 0.3}]})) == ["s2", "s3"]
-    assert ids(filters={"state": "failed"}) == []
-    seen = look(current, server, projects=server.entity)
+    for session in [
+        train(current, server, f"s{n}", project="sweep", init={"config": {"lr": n / 10}, "tags": [f"t{n}"]},
+              rows=[{"loss": 10 - n}], then="raise" if n == 3 else "finish")
+        for n in (1, 2, 3)
+    ]:  # fmt: skip
+        assert session.result().event("logged")
+    asked: list[tuple[Json, list[str]]] = [
+        ({}, ["s1", "s2", "s3"]),
+        ({"order": "+summary_metrics.loss"}, ["s3", "s2", "s1"]),
+        ({"order": "-summary_metrics.loss", "filters": {"config.lr": {"$lt": 0.25}}}, ["s1", "s2"]),
+        (
+            {"order": "-config.lr.value", "filters": {"$or": [{"tags": {"$in": ["t2"]}}, {"config.lr": 0.3}]}},
+            ["s3", "s2"],
+        ),
+        ({"filters": {"state": "failed"}}, ["s3"]),
+        ({"filters": {"summary_metrics.loss": {"$gte": 9}, "state": {"$ne": "failed"}}}, ["s1"]),
+    ]
+    lists = [{"project": f"{server.entity}/sweep", **question} for question, _ in asked]
+    seen = look(current, server, lists=lists, projects=server.entity)
+    found = [[run["id"] for run in runs] for runs in seen["lists"]]
+    assert [sorted(found[0]), *found[1:]] == [expected for _, expected in asked]
     assert {"demo", "sweep"} <= set(seen["projects"])
 
 
@@ -212,14 +213,14 @@ def test_a_run_is_changed_given_a_file_and_deleted_from_outside(current: Sdk, se
     ended(train(current, server, "outside", init=FIRST, rows=ROWS))
     later = tmp_path / "later.txt"
     later.write_text("added later")
-    look(current, server, "outside", update={"tags": ["x"], "notes": "changed"}, config={"lr": 0.7}, upload=str(later))
-    run = look(current, server, "outside", file="later.txt")["run"]
+    changes = {"update": {"tags": ["x"], "notes": "changed"}, "config": {"lr": 0.7}, "upload": str(later)}
+    run = look(current, server, "outside", **changes, file="later.txt")["run"]
     assert (run["tags"], run["notes"], run["config"]["lr"], run["file"]) == (["x"], "changed", 0.7, "added later")
     assert run["state"] == "finished"
     resumed = train(current, server, "outside", init={"resume": "must"}).result().event("init")
     assert (resumed["starting_step"], resumed["config"]["lr"]) == (3, 0.7)
     look(current, server, "outside", delete=True)
-    assert look(current, server, "outside")["type"] == "CommError"
+    assert server.run("outside") == {}
 
 
 def test_an_offline_run_is_synced_later(current: Sdk, server: Server, tmp_path: Path) -> None:
@@ -255,6 +256,18 @@ def test_a_run_is_rewound_and_forked(current: Sdk, server: Server) -> None:
     assert rewound.rc == 0, rewound.output
     assert rewound.event("init")["starting_step"] == 2
     assert [(row["_step"], row["loss"]) for row in server.rows("origin")] == [(0, 1.0), (1, 0.5), (2, 7.0)]
+
+
+def test_what_is_saved_live_or_at_the_end_is_its_last_state(current: Sdk, server: Server) -> None:
+    sessions = {
+        policy: train(current, server, f"saved-{policy}", files={"ckpt.txt": "early"}, policy=policy,
+                      rewritten={"ckpt.txt": "late, and longer"})
+        for policy in ("live", "end")
+    }  # fmt: skip
+    for policy, session in sessions.items():
+        ended(session)
+        resumed = train(current, server, f"saved-{policy}", init={"resume": "must"}, restore=["ckpt.txt"]).result()
+        assert resumed.event("restored")["text"] == "late, and longer"
 
 
 def test_a_large_file_is_the_same_when_it_comes_back(current: Sdk, server: Server) -> None:

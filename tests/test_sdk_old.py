@@ -30,18 +30,24 @@ def seen(sdk: Sdk, server: Server) -> Json:
     first = train(sdk, server, whole, init={**FIRST, "resume": "allow"}, rows=ROWS, files=FILES)
     killed = train(sdk, server, dead, init={"resume": "allow"}, rows=ROWS, files={"ckpt.txt": "x"}, then="wait")
     refused = train(sdk, server, f"{name}-nobody", init={"resume": "must"})
+    auto = {"init": {"resume": "auto"}, "rows": ROWS, "folder": server.home.parent / f"{name}-auto"}
+    failed = train(sdk, server, then="raise", **auto)
     killed.wait_for("logged")
     server.until(dead, lambda run: len(run["rows"]) == 3)
     killed.kill()
     found: Json = {"name": name, "refused": refused.result(), "first": first.result(), "killed": server.run(dead)}
+    found["failed"] = failed.result()
     found["whole"] = server.until(whole, lambda run: len(run["files"]) >= len(FILES))
     again = {"resume": "must", "config": {"lr": 0.2, "epochs": 3}}
     restore = ["ckpt.txt", "nope.txt"]
     second = train(sdk, server, whole, init=again, restore=restore, rows=[{"loss": 0.1}])
     revived = train(sdk, server, dead, init={"resume": "must"}, rows=ROWS)
+    automatic = train(sdk, server, **auto)
+    found["second"], found["revived"], found["automatic"] = second.result(), revived.result(), automatic.result()
+    never = train(sdk, server, dead, init={"resume": "never"}, rows=[{"loss": 99.0}])
     unasked = train(sdk, server, f"{name}-unasked", rows=ROWS[:1], then="raise")
-    found["second"], found["revived"], found["unasked"] = second.result(), revived.result(), unasked.result()
-    found["api"] = look(sdk, server, whole, project=f"{server.entity}/demo", file="sub/deep.bin")
+    found["never"], found["unasked"] = never.result(), unasked.result()
+    found["api"] = look(sdk, server, whole, lists=[{"project": f"{server.entity}/demo"}], file="sub/deep.bin")
     return found
 
 
@@ -95,6 +101,27 @@ def test_must_refuses_a_run_that_is_not_there(seen: Json, sdk: Sdk, server: Serv
     assert not server.run(f"{seen['name']}-nobody").get("rows")
 
 
+def test_never_changes_nothing_of_a_run_that_is_there(seen: Json, sdk: Sdk, server: Server) -> None:
+    run = server.run(f"{seen['name']}-dead")
+    assert [row["loss"] for row in run["rows"]] == [1.0, 0.5, 0.25] * 2
+    if sdk.version == "0.8.36":  # it does not ask whether there is one, and writes from line 0 on: kept aside
+        assert seen["never"].rc == 0
+        assert [json.loads(aside["line"])["loss"] for aside in run["conflicts"] if aside["stream"] == "history"] == [
+            99.0
+        ]
+    else:
+        assert seen["never"].event("refused")["type"] in ("UsageError", "CommError", "Error")
+        assert run["conflictCount"] == 0
+
+
+def test_auto_continues_what_failed(seen: Json, server: Server) -> None:
+    assert seen["failed"].rc == 1
+    run_id = seen["failed"].event("init")["id"]
+    init = seen["automatic"].event("init")
+    assert (init["id"], init["resumed"], init["step"]) == (run_id, True, 3)
+    assert [row["_step"] for row in server.rows(run_id)] == [0, 1, 2, 3, 4, 5]
+
+
 def test_an_exception_makes_the_run_failed(seen: Json, server: Server) -> None:
     assert seen["unasked"].rc == 1
     assert server.until(f"{seen['name']}-unasked", lambda run: run["state"] != "running")["state"] == "failed"
@@ -113,7 +140,7 @@ def test_the_public_api_tells_everything(seen: Json, sdk: Sdk) -> None:
     assert run["file"] == "\x00\xff"
     assert run["file_count"] == len(run["files"])
     assert run["files"]["ckpt.txt"] == [6, "afquV+LYEQcyAG+pYf8oJw=="]
-    assert {f"{seen['name']}-whole", f"{seen['name']}-dead"} <= {run["id"] for run in seen["api"]["runs"]}
+    assert {f"{seen['name']}-whole", f"{seen['name']}-dead"} <= {run["id"] for run in seen["api"]["lists"][0]}
 
 
 def test_a_run_of_the_old_sdk_is_resumed_by_the_new_one_and_back(

@@ -107,6 +107,8 @@ def test_the_page_fits_a_narrow_dark_screen(browser: object, run_url: str) -> No
     page = browser.new_page(viewport={"width": 390, "height": 844}, color_scheme="dark")  # type: ignore[attr-defined]
     page.goto(run_url)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    names = page.get_by_role("link", name="requirements.txt")
+    assert names.bounding_box()["width"] > 80, "a name is squeezed"
     shot(page, "server-run-narrow.png")
     page.close()
 

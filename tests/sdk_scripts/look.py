@@ -1,8 +1,10 @@
-"""The public API of any W&B SDK from 0.8.36 on, looking at runs from outside: JSON in on the command line, JSON out on stdout.
+"""The public API of any W&B SDK from 0.8.36 on, looking at runs from outside: JSON on its command line, one line of JSON out.
 
-{"path": "me/demo/run-1", "project": "me/demo", "filters": {...}, "order": "-created_at", "file": "ckpt.txt",
- "pattern": "%.txt", "update": {"tags": [...], "notes": "..."}, "config": {...}, "upload": "path", "stop": true,
- "console": true, "delete": true, "projects": "me"}; what is not asked is not done.
+{"path": "me/demo/run-1", "file": "ckpt.txt", "pattern": "%.txt",              a run, a file of it, files by pattern
+ "update": {"tags": ["a"], "notes": "n"}, "config": {"lr": 1}, "upload": path,  changes to it, made first
+ "stop": true, "console": true, "delete": true,                                 instead of looking at it
+ "lists": [{"project": "me/demo", "filters": {}, "order": "-created_at"}],      runs of projects
+ "projects": "me"}                                                              projects of an entity
 """  # noqa: E501
 
 import hashlib
@@ -82,6 +84,8 @@ def main(plan):
             run.update()
         if "upload" in plan:
             run.upload_file(plan["upload"], root=os.path.dirname(plan["upload"]))
+        if {"update", "config", "upload"} & set(plan):
+            run = wandb.Api().run(plan["path"])
         if plan.get("stop"):
             run.stop()
         if "console" in plan:
@@ -90,11 +94,11 @@ def main(plan):
             run.delete()
         elif not {"stop", "console"} & set(plan):
             seen["run"] = looked_at(run, plan)
-    if "project" in plan:
-        order = {"order": plan["order"]} if "order" in plan else {}
-        runs = api.runs(plan["project"], filters=plan.get("filters", {}), per_page=2, **order)
-        seen["runs"] = [described(run) for run in runs]
-        seen["run_count"] = len(runs)
+    for asked in plan.get("lists", []):
+        found = api.runs(asked.pop("project"), per_page=2, **asked)
+        runs = list(found)
+        assert len(found) == len(runs)
+        seen.setdefault("lists", []).append([described(run) for run in runs])
     if plan.get("projects"):
         seen["projects"] = sorted(project.name for project in api.projects(plan["projects"]))
     tell("seen", **seen)

@@ -4,6 +4,7 @@
  "restore": ["ckpt.txt"],                                          files to restore, before anything is logged
  "rows": [{"loss": 1.0}, {"loss": 0.5, "step": 7}],                what wandb.log() is given
  "files": {"ckpt.txt": "text"},                                    files to write in the run's folder, and save
+ "policy": "now" | "live" | "end", "rewritten": {"ckpt.txt": "later text"},  how they are saved; what they become after that
  "sized": {"big.bin": 3000000},                                    the same, of so many bytes
  "posting": 1,                                                     seconds between two posts, where the SDK lets one choose: whole ones
  "then": "finish" | "return" | "raise" | "wait" | "log until told", "row": {...}}
@@ -78,14 +79,20 @@ def restore(name):
         tell("missing", name=name, type=type(error).__name__, message=str(error))
 
 
-def save(run, name, text):
-    """Write a file into the run's folder, as a checkpoint is, and have it uploaded."""
+def write(run, name, text):
+    """Write a file into the run's folder, as a checkpoint is."""
     path = os.path.join(run.dir, name)
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with open(path, "wb") as file:
         file.write(text.encode("latin-1"))
+    return path
+
+
+def save(run, name, text, policy="now"):
+    """Write a file, and have it uploaded."""
+    path = write(run, name, text)
     if SDK > (0, 9):
-        wandb.save(path, base_path=run.dir, policy="now")
+        wandb.save(path, base_path=run.dir, policy=policy)
     else:
         wandb.save(path)
 
@@ -117,7 +124,9 @@ def main(plan):
         print("loss is", row.get("loss"))
         log(row)
     for name, text in plan.get("files", {}).items():
-        save(run, name, text)
+        save(run, name, text, plan.get("policy", "now"))
+    for name, text in plan.get("rewritten", {}).items():
+        write(run, name, text)
     for name, size in plan.get("sized", {}).items():
         save(run, name, ("".join(map(chr, range(251))) * (size // 251 + 1))[:size])
     tell("logged", step=run.step)
