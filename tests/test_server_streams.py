@@ -322,6 +322,19 @@ def test_a_run_that_ended_is_let_go_and_taken_up_again(world: World) -> None:
     assert world.steps == [0, 1]
 
 
+def test_a_run_that_nobody_writes_is_read_once_for_many_lists(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.rows(0, [row(0)])
+    world.post({"complete": True, "exitcode": 0})
+    world.now += 60
+    world.hosting.sweep()
+    assert [seen.state for seen in world.hosting.list()] == ["finished"]
+    monkeypatch.setattr(world.hosting, "see", lambda _: pytest.fail("it was read again"))
+    assert [seen.state for seen in world.hosting.list()] == ["finished"]
+    monkeypatch.undo()
+    world.rows(1, [row(1)])
+    assert [(seen.state, seen.point.rows) for seen in world.hosting.list()] == [("running", 2)]
+
+
 def test_rewinding_keeps_earlier_rows_and_sets_later_ones_aside(world: World) -> None:
     world.rows(0, [row(n, x="old") for n in range(6)])
     seen = world.hosting.rewind(RUN, 2)

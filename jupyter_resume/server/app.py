@@ -90,11 +90,11 @@ class _Handlers:
         self._check_origin(request)
         if reading and said is None and serving.trusting and not serving.keys.all():
             return Client("local", "local", "read")
-        serving.limits.check_guesses(peer)
         try:
             who = access.client(serving.keys, said, serving.trusting)
         except Refusal:
-            serving.limits.count_guess(peer)
+            if said is not None:
+                serving.limits.check_guess(peer)
             raise
         serving.limits.check(who.name)
         request.state.who = who.name

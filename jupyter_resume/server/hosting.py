@@ -18,6 +18,7 @@ from typing import Any
 from ..errors import ResumeError, RunInUse, StoreError
 from ..identity import RunPath
 from ..store import lines
+from ..store.catalog import CatalogEntry
 from ..store.home import Store
 from ..store.record import ResumePoint, Tail
 from ..store.writer import Writer
@@ -29,6 +30,7 @@ LABEL = "jupyter resume serve"
 SILENCE = 150.0  # seconds without a sign of a client after which its run counts as crashed: five heartbeats
 IDLE = 20.0  # seconds after which a run that is not running is let go
 ALIVE = ("running", "preempting")
+_SETTLED = 20_000
 _INDEXED = 64  # runs whose positions are kept in memory
 
 
@@ -95,6 +97,7 @@ class Hosting:
         self._tell = tell
         self._open: dict[RunPath, Hosted] = {}
         self._positions: dict[RunPath, Positions] = {}
+        self._settled: dict[RunPath, tuple[CatalogEntry, Seen]] = {}  # runs that nobody writes, as listed last
         self._lock = threading.RLock()
 
     # Seeing
@@ -124,11 +127,18 @@ class Hosting:
     def list(self, entity: str | None = None, project: str | None = None) -> Iterable[Seen]:
         """Every run, newest first."""
         for entry in self.store.catalog.runs(entity, project):
+            settled = self._settled.get(entry.path)
+            if settled is not None and settled[0] == entry and entry.path not in self._open:
+                yield settled[1]
+                continue
             try:
-                if seen := self.see(entry.path):
-                    yield seen
+                seen = self.see(entry.path)
             except (ResumeError, OSError):
                 continue
+            if seen is not None:
+                if seen.state not in ALIVE and len(self._settled) < _SETTLED:
+                    self._settled[entry.path] = entry, seen
+                yield seen
 
     def positions(self, path: RunPath) -> Positions:
         """Where the lines of a run are, brought up to date."""
@@ -273,6 +283,7 @@ class Hosting:
 
     def _let_go(self, hosted: Hosted, catalogued: bool = True) -> None:
         self._open.pop(hosted.point.path, None)
+        self._settled.pop(hosted.point.path, None)
         if catalogued and hosted.dirty:
             self.catalogue(hosted.point)
         hosted.writer.release()

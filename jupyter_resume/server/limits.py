@@ -34,14 +34,12 @@ class Limits:
             raise Refusal(429, f"The key {key!r} asks more than {self.rate:g} times a second: slow down.", 1)
         bucket.left -= 1
 
-    def check_guesses(self, peer: str) -> None:
-        """Raises Refusal 429 for an address that sent too many wrong keys."""
-        if self._bucket(self._wrong, peer, self.guesses / 60, self.guesses).left < 1:
+    def check_guess(self, peer: str) -> None:
+        """Count a wrong key. Raises Refusal 429 for an address that sent too many; right ones are still taken."""
+        bucket = self._bucket(self._wrong, peer, self.guesses / 60, self.guesses)
+        if bucket.left < 1:
             raise Refusal(429, "Too many requests with a wrong key came from this address: wait a minute.", 60)
-
-    def count_guess(self, peer: str) -> None:
-        """Count a wrong key."""
-        self._bucket(self._wrong, peer, self.guesses / 60, self.guesses).left -= 1
+        bucket.left -= 1
 
     def _bucket(self, known: OrderedDict[str, _Bucket], name: str, rate: float, most: float) -> _Bucket:
         now = self._clock()

@@ -7,6 +7,7 @@ import contextlib
 import ipaddress
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -36,6 +37,7 @@ def serve(asked: argparse.Namespace) -> int:
             f"Without keys the server listens on 127.0.0.1 only, and not on {asked.host}: make one with "
             "'jupyter resume serve --make-key NAME'."
         )
+    _allow_many_files()
     hosting = Hosting(store, tell=tell)
     serving = Serving(
         hosting,
@@ -67,6 +69,16 @@ def serve(asked: argparse.Namespace) -> int:
         with _swept(hosting):
             server.run(sockets=[port])
     return 0
+
+
+def _allow_many_files() -> None:
+    """Each run that is being written has a file open."""
+    if sys.platform != "win32":
+        import resource
+
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65536) if hard > 0 else 65536, hard))
 
 
 class _Server(uvicorn.Server):
