@@ -1,6 +1,6 @@
 """The W&B SDKs themselves, each in an environment of its own, run against our server: they are the judges.
 
-A test module says `pytest_plugins = ("tests.sdk",)` and asks for `server` and for `current`, `middle` or `oldest`:
+A test module says `pytest_plugins = ("tests.sdk_fixtures",)` and asks for `server`, `current`, `middle`, `oldest`:
 
     def test_a_run_is_logged(server, current):
         result = run_script(current, "train.py", {"init": {"project": "demo", "id": "r1"}}, server)
@@ -25,7 +25,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, Queue
@@ -123,35 +123,6 @@ def _make(folder: Path, python: str, sdk: Sdk) -> None:
         done = subprocess.run(command, capture_output=True, text=True, env=outside, check=False)
         if done.returncode:
             raise NotToBeHad(f"wandb {sdk} cannot be installed for {python}: {done.stderr.strip()[-400:]}")
-
-
-def _asked_for(sdk: Sdk) -> Sdk:
-    try:
-        environment(sdk)
-    except NotToBeHad as reason:
-        python_exists = any(map(python_of, sdk.pythons))
-        if os.environ.get("CI") and (sdk.required or python_exists):
-            pytest.fail(str(reason))
-        pytest.skip(str(reason))
-    return sdk
-
-
-@pytest.fixture(scope="session")
-def current() -> Sdk:
-    """The SDK that people install today."""
-    return _asked_for(CURRENT)
-
-
-@pytest.fixture(scope="session")
-def middle() -> Sdk:
-    """The last widely used SDK whose core is Python."""
-    return _asked_for(MIDDLE)
-
-
-@pytest.fixture(scope="session")
-def oldest() -> Sdk:
-    """The SDK of the days of the two documents."""
-    return _asked_for(OLDEST)
 
 
 # -- our server --------------------------------------------------------------------------------------------------------
@@ -274,23 +245,10 @@ def serve(home: Path, log: Path, port: int = 0, key: str = KEY) -> Server:
     return server
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """One server for the module's tests; each names runs of its own."""
-    folder = tmp_path_factory.mktemp("server")
-    serving = serve(folder / "home", folder / "server.log")
-    yield serving
-    for orphan in _ORPHANS:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            orphan.kill()
-    _ORPHANS.clear()
-    assert serving.stop() in (0, -signal.SIGTERM), (folder / "server.log").read_text()[-2000:]
-
-
 # -- the scripts -------------------------------------------------------------------------------------------------------
 
 
-_ORPHANS: list[psutil.Process] = []
+ORPHANS: list[psutil.Process] = []
 """What killed scripts left behind; ended with the server."""
 
 
@@ -374,7 +332,7 @@ class Session:
 
     def kill(self) -> None:
         """SIGKILL the script itself, as a kernel dies; the SDK's own processes find out for themselves."""
-        _ORPHANS.extend(psutil.Process(self.process.pid).children(recursive=True))
+        ORPHANS.extend(psutil.Process(self.process.pid).children(recursive=True))
         self.process.kill()
         self.process.wait()
 

@@ -15,7 +15,7 @@ import pytest
 
 from .sdk import ROOT, Json, Sdk, Server, Session, look, serve, train
 
-pytest_plugins = ("tests.sdk",)
+pytest_plugins = ("tests.sdk_fixtures",)
 
 ROWS = [{"loss": 1.0}, {"loss": 0.5}, {"loss": 0.25}]
 

@@ -8,7 +8,7 @@ import pytest
 
 from .sdk import Json, Sdk, Server, look, train
 
-pytest_plugins = ("tests.sdk",)
+pytest_plugins = ("tests.sdk_fixtures",)
 
 FIRST = {"config": {"lr": 0.1, "layers": [64, 64]}, "notes": "the first", "tags": ["a", "b"]}
 ROWS = [{"loss": 1.0}, {"loss": 0.5}, {"loss": 0.25, "acc": 0.5}]
