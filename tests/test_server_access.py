@@ -138,6 +138,17 @@ def test_another_name_for_a_server_without_keys_is_refused(tmp_path: Path, host:
         assert answer.status_code in (400, 403)
 
 
+def test_with_keys_a_proxy_may_give_it_another_name(tmp_path: Path) -> None:
+    key = Keys(tmp_path / "home" / "server" / "keys.json").make("ann")
+    with served(tmp_path / "home", "--url", "https://runs.example/") as server:
+        client = server.client(key=key)
+        client.session.headers["Host"] = "internal:80"
+        client.upsert("r")
+        assert client.upload_url("r", "f").startswith("https://runs.example/storage/")
+        own = client.post("/graphql", json={"query": "{ viewer { id } }"}, headers={"Origin": "https://runs.example"})
+        assert own.status_code == 200
+
+
 def test_a_page_of_another_site_cannot_use_a_browser_that_has_the_key(tmp_path: Path) -> None:
     with served(tmp_path / "home") as server:
         client = server.client()

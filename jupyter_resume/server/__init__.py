@@ -6,11 +6,12 @@ GraphQL show what was recorded locally.
 
 The way of a request: `app` (routes) -> `access` (whose key) -> one of
 
-- `graphql` -> `queries` and `mutations`, whose nodes are `nodes` -- the schema is schema.graphql
+- `graphql` -> `queries` and `mutations`, whose nodes are `nodes`; the schema is schema.graphql; `selection` filters and
+  orders runs, `history` thins rows
 - `posts` -> `streams`: a post to file_stream becomes lines of the record; `positions` finds a line by its number,
   `claims` tells two clients of one run apart
 - `uploads` (signed by `tickets`; `archives` are unpacked) and `downloads`
-- `pages`: a run, a project, the list of projects
+- `pages` (with `curves`): a run, a project, the list of projects
 
 and from there to `hosting`, which knows the runs that this process writes. `serving` opens the port.
 """

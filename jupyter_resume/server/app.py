@@ -83,12 +83,17 @@ class _Handlers:
 
     # Who asks
 
+    @property
+    def _open(self) -> bool:
+        """Whether any key is taken: none was made, and only this machine can come here."""
+        return self.serving.trusting and not self.serving.keys.all()
+
     def client(self, request: Request, reading: bool = False) -> Client:
         """Whose request it is; raises Refusal. ``reading``: needs no key while none was made."""
         serving, said = self.serving, request.headers.get("authorization")
         peer = request.client.host if request.client else ""
         self._check_origin(request)
-        if reading and said is None and serving.trusting and not serving.keys.all():
+        if reading and said is None and self._open:
             return Client("local", "local", "read")
         try:
             who = access.client(serving.keys, said, serving.trusting)
@@ -105,9 +110,9 @@ class _Handlers:
         host, origin = request.headers.get("host", ""), request.headers.get("origin")
         if len(request.headers.getlist("host")) != 1 or not _HOST.fullmatch(host):
             raise bad("The Host header is not one host and port.")
-        if origin is not None and origin.partition("://")[2] != host:
+        if origin is not None and origin.partition("://")[2] != host and origin != self.serving.address:
             raise Refusal(403, "Pages of other sites may not use this server.")
-        if self.serving.trusting and host.rpartition(":")[0] not in ("127.0.0.1", "localhost", "[::1]"):
+        if self._open and re.sub(r":\d+$", "", host) not in ("127.0.0.1", "localhost", "[::1]"):
             raise Refusal(
                 403, "Without keys this server is for this machine only, under the name 127.0.0.1 or localhost."
             )

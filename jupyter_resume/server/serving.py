@@ -95,10 +95,9 @@ class _Server(uvicorn.Server):
 
 
 def _announce(serving: Serving, keys: Keys, address: str) -> None:
-    address = serving.address or address
     known = keys.all()
     print(f"serving {serving.hosting.store.home} at {address} (stop with Ctrl-C); a client needs:", flush=True)
-    print(f"  export WANDB_BASE_URL={address}", flush=True)
+    print(f"  export WANDB_BASE_URL={serving.address or address}", flush=True)
     if known:
         print(f"  export WANDB_API_KEY=...   # one of the {len(known)} keys made with --make-key", flush=True)
     else:
