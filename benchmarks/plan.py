@@ -23,9 +23,9 @@ class Plan:
     lengths: tuple[int, ...] = (1_000, 10_000, 100_000, 1_000_000)
     file_rounds: int = 7
     file_sizes: tuple[int, ...] = (256 * MIB, 1024 * MIB)
-    serve_rounds: int = 5
+    serve_rounds: int = 3
     serve_clients: tuple[int, ...] = (1, 8, 32)
-    serve_posts: int = 1_600  # of 100 rows each, shared by the clients
+    serve_posts: int = 800  # of 100 rows each, shared by the clients
     serve_runs: tuple[int, ...] = (10, 10_000)
     serve_lengths: tuple[int, ...] = (1_000, 1_000_000)
     serve_queries: int = 200
