@@ -506,7 +506,8 @@ def test_a_run_without_files_says_so(run: wandb.Run) -> None:
 
 
 LEAVING = ["..", "../model.h5", "deep/../../model.h5", "/etc/passwd", "C:\\model.h5", "c:model.h5", "./c:model.h5",
-           "./\\model.h5", "\\\\host\\x", "..\\model.h5", "deep\\..\\..\\x", "a\0b", "", ".", "./", "a\nb", "x" * 5000]  # fmt: skip
+           "./\\model.h5", "\\\\host\\x", "..\\model.h5", "deep\\..\\..\\x", "a\0b", "", ".", "./", "a\nb",
+           "x" * 5000]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", LEAVING)
