@@ -24,11 +24,12 @@ def safe_name(name: object) -> str:
         name = os.fspath(name)
     if not isinstance(name, str) or not name or len(name) > 4096 or re.search(r"[\x00-\x1f]", name):
         raise UnsafeName(f"{str(name)[:80]!r} is no file name: give the name of a file of the run, like 'model.h5'.")
-    posix, windows = PurePosixPath(name), PureWindowsPath(name)
-    parts = windows.parts if os.name == "nt" else posix.parts
-    if posix.is_absolute() or windows.drive or windows.root or ".." in parts or ".." in windows.parts:
-        raise UnsafeName(f"{name!r} leaves its folder: give a name below it, without '..' and not absolute.")
+    parts = (PureWindowsPath(name) if os.name == "nt" else PurePosixPath(name)).parts
     clean = "/".join(part for part in parts if part != ".")
+    for text in (name, clean):  # './C:x' is harmless as it stands, and 'C:x' is what becomes of it
+        windows = PureWindowsPath(text)
+        if PurePosixPath(text).is_absolute() or windows.drive or windows.root or ".." in (*parts, *windows.parts):
+            raise UnsafeName(f"{name!r} leaves its folder: give a name below it, without '..' and not absolute.")
     if not clean:
         raise UnsafeName(f"{name!r} is no file name: give the name of a file of the run, like 'model.h5'.")
     return clean

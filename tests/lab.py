@@ -347,7 +347,7 @@ class JupyterServer:
         self,
         root: Path | str,
         env: Mapping[str, str] | None = None,
-        app: Literal["jupyterlab", "jupyter_server"] = "jupyterlab",
+        app: Literal["jupyterlab", "notebook", "jupyter_server"] = "jupyterlab",
         heartbeat: float = 0.3,
     ) -> None:
         """`env` reaches the server and each kernel; `heartbeat`: seconds until a dead kernel is noticed."""

@@ -222,7 +222,7 @@ def test_a_notebook_that_is_not_trusted_still_shows_what_matters(lab: Lab, brows
 def test_the_view_is_shown_in_notebook_7_too(tmp_path: Path, browser: Any) -> None:
     pytest.importorskip("notebook", reason="Notebook 7 is not installed")
     environment = {"JUPYTER_RESUME_HOME": str(tmp_path / "store")}
-    with JupyterServer(tmp_path / "root", env=environment, app="notebook") as server:  # type: ignore[arg-type]
+    with JupyterServer(tmp_path / "root", env=environment, app="notebook") as server:
         server.create_notebook("n.ipynb", [BEGIN, "for n in range(9): run.log({'loss': 1 / (n + 1)})\nrun.finish()"])
         page = browser.new_page(viewport={"width": 1100, "height": 800})
         page.set_default_timeout(60_000)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import mmap
 import os
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -505,8 +508,9 @@ def test_a_run_without_files_says_so(run: wandb.Run) -> None:
         run.restore("model.h5")
 
 
-LEAVING = ["..", "../model.h5", "deep/../../model.h5", "/etc/passwd", "C:\\model.h5", "c:model.h5", "\\\\host\\x",
-           "..\\model.h5", "deep\\..\\..\\x", "a\0b", "", ".", "./", "a\nb", "x" * 5000]  # fmt: skip
+LEAVING = ["..", "../model.h5", "deep/../../model.h5", "/etc/passwd", "C:\\model.h5", "c:model.h5", "./c:model.h5",
+           "./\\model.h5", "\\\\host\\x", "..\\model.h5", "deep\\..\\..\\x", "a\0b", "", ".", "./", "a\nb",
+           "x" * 5000]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", LEAVING)
@@ -695,3 +699,26 @@ def test_content_is_addressed_only_by_digests_of_the_record(saved: wandb.Run, na
     with pytest.raises(UnsafeName):
         saved.restore(name)
     assert not (tmp_path / "x").exists()
+
+
+def test_a_file_that_is_rewritten_through_memory_while_it_is_saved_is_never_recorded_torn(run: wandb.Run) -> None:
+    size = 16 << 20
+    Path("mapped.bin").write_bytes(b"\0" * size)
+    stop = threading.Event()
+
+    def rewrite() -> None:
+        with open("mapped.bin", "r+b") as file, mmap.mmap(file.fileno(), size) as view:
+            while not stop.is_set():
+                for value in range(256):
+                    view[:] = bytes([value]) * size
+
+    writer = threading.Thread(target=rewrite)
+    writer.start()
+    try:
+        with contextlib.suppress(FileUnstable):
+            run.save("mapped.bin", policy="now")
+    finally:
+        stop.set()
+        writer.join()
+    for blob in blobs_of(run).iterdir():
+        assert len(set(blob.read_bytes())) == 1

@@ -377,7 +377,7 @@ def test_a_writer_on_another_machine_can_be_taken_over_at_once(home: Path, recor
 def test_without_locks_a_writer_on_another_machine_lives_by_its_heartbeat(
     home: Path, record: Record, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lease, "_try_lock", lambda fd: None)
+    monkeypatch.setattr(lease, "_try_lock", lambda fd, shared=False: None)
     with other(home, be_another_machine, have_no_locks) as first:
         first.init(**THE_RUN)
         age(record.segment(1), 2 * lease.PATIENCE)

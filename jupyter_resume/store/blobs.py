@@ -44,7 +44,8 @@ class Blobs:
                     digest = transfer.copy(file, fresh, sync=True)
                     still = before == _mark(os.fstat(file.fileno())) and before == _mark(source.stat())
                 size = fresh.stat().st_size
-                if still and size == before[0]:
+                # Memory-mapped writes need not touch a time: what is there now must still be what was copied.
+                if still and size == before[0] and transfer.digest_of(source) == digest:
                     fresh.replace(self.path(digest))
                     return digest, size
             finally:

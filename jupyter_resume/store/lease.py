@@ -14,7 +14,6 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,11 +57,11 @@ def holds(owner: Owner, locked: bool | None, silent_for: float) -> bool:
 def locked(path: Path) -> bool | None:
     """Whether some process holds the lock of a segment; None where the file system has no locks."""
     try:
-        fd = os.open(path, os.O_RDWR | _CLOEXEC)
+        fd = os.open(path, os.O_RDONLY | _CLOEXEC)
     except OSError:
         return None
     try:
-        got = _try_lock(fd)
+        got = _try_lock(fd, shared=True)  # two that look do not take each other for the owner
         return None if got is None else not got
     finally:
         os.close(fd)
@@ -156,12 +155,10 @@ def _started(pid: int) -> float | None:
 
 
 _CLOEXEC = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-_try_lock: Callable[[int], bool | None]
-
 if sys.platform == "win32":
     import msvcrt
 
-    def _try_lock(fd: int) -> bool | None:
+    def _try_lock(fd: int, shared: bool = False) -> bool | None:
         # A byte far behind the end: Windows locks are mandatory, and readers must not meet this one.
         at = os.lseek(fd, 0, os.SEEK_CUR)
         try:
@@ -178,9 +175,9 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-    def _try_lock(fd: int) -> bool | None:
+    def _try_lock(fd: int, shared: bool = False) -> bool | None:
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
         except OSError:  # no locks on this file system

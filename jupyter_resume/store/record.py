@@ -371,8 +371,8 @@ class Record:
     def fenced(self) -> Iterator[dict[str, Any]]:
         """The rows that an overtaken writer appended after its successor had begun; reads only those bytes."""
         for token, limit in self._chain():
-            if limit is not None:
-                yield from (value for kind, value in _read(self.segment(token), limit, None) if kind == lines.ROW)
+            late = _read(self.segment(token), limit, None) if limit is not None else ()
+            yield from (value for kind, value in late if kind in (lines.ROW, lines.LATE_STEP))
 
 
 def _read(path: Path, start: int, end: int | None) -> Iterator[tuple[str, Any]]:
