@@ -118,6 +118,22 @@ def test_every_policy_does_what_the_table_says(current: Sdk, server: Server, lif
     assert len(server.rows(life)) == 3
 
 
+def test_an_id_that_no_file_name_should_be_is_refused_in_a_sentence(current: Sdk, server: Server) -> None:
+    ids = {
+        "resnet-lr0.1": None,
+        "with space": "other characters",
+        "a\\b%2F..": "other characters",
+        "x" * 65: "at most 64",
+    }
+    sessions = [train(current, server, run_id, rows=ROWS) for run_id in ids]
+    for session, (run_id, words) in zip(sessions, ids.items(), strict=True):
+        result = session.result()
+        if words is None:
+            assert len(server.rows(run_id)) == 3
+        else:
+            assert words in result.event("refused")["message"]
+
+
 def test_the_policy_may_come_from_the_environment(current: Sdk, server: Server, life: str) -> None:
     del life
     environment = {"WANDB_RESUME": "must", "WANDB_RUN_ID": "by-environment", "WANDB_NOTES": "said outside"}
