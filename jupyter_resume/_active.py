@@ -28,7 +28,9 @@ def open_runs() -> list[Run]:
 
 
 def remember(run: Run) -> None:
-    """A run was begun here."""
+    """A run was begun here, or gone on with: it is the active one."""
+    if run in _open_runs:
+        _open_runs.remove(run)
     _open_runs.append(run)
 
 

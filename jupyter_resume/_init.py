@@ -11,7 +11,7 @@ from typing import Any
 
 from . import _active, _exit, notices, origin, settings
 from ._run import Run
-from .errors import RunExists, RunMissing
+from .errors import RunExists, RunInUse, RunMissing
 from .identity import RunPath, generate_id
 from .origin import NotebookRef, Origin
 from .policy import Asked, Decision, Policy, decide, looks_for_unfinished, read_policy
@@ -20,6 +20,8 @@ from .store.home import Store
 from .store.record import ResumePoint, Tail
 from .store.writer import Writer
 from .values import to_config
+
+_TRIES = 100  # another process may be faster; it is then the one that is refused, or continued
 
 
 def init(
@@ -71,12 +73,15 @@ def start(
         notices.tell(
             f"the run id {asked_for.run_id!r} is used as {asked.run_id!r}: ids have letters, digits, - and _ only."
         )
+    elif asked_for.run_id is None and asked.run_id is not None:
+        notices.tell(f"resume={asked_for.resume!r} is no policy, so it is taken as a run id.")
     whence = whence or origin.find()
     if run := _open_here(asked, asked_for, whence):
+        _active.remember(run)
         _describe(run, asked_for, changes)
         return run, False
     store = Store()
-    while True:
+    for _ in range(_TRIES):
         found = _find(store, asked, asked_for, whence)
         decision = _decide(asked, found, whence)
         path = (
@@ -88,6 +93,12 @@ def start(
         writer = Writer.open(store.record(path), point, found, whence.label, takeover)
         if writer is not None:
             break
+    else:
+        raise RunInUse(f"Run {path} is begun by other processes again and again: pass another id.")
+    if found is None and writer.token > 1:
+        notices.tell(
+            f"nothing could be read of the record that run {path} had: it begins anew, and the old one is kept."
+        )
     if found and found.damaged:
         notices.tell(f"{found.damaged} lines of the record of run {path} are damaged: what was in them is left out.")
     elif found and writer.attached:
@@ -140,7 +151,8 @@ def _decide(asked: Asked, found: Tail | RunPath | None, whence: Origin) -> Decis
     """What happens; raises the refusal."""
     in_notebook = isinstance(whence, NotebookRef)
     known = bool(whence.path) or (isinstance(whence, NotebookRef) and whence.kernel_id is not None)
-    whose = ("this notebook" if in_notebook else "this program") if known else None
+    looked = known and looks_for_unfinished(asked, in_notebook)
+    whose = ("this notebook" if in_notebook else "this program") if looked else None
     path = found.point.path if isinstance(found, Tail) else found
     decision = decide(asked, path, whose)
     if decision.action == "refuse":

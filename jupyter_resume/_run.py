@@ -238,7 +238,9 @@ class Run:
 
     def _refuse(self) -> None:
         if not self._writer.forked:
-            raise RunClosed(f"Run {self.path} is finished: init(id={self.id!r}, resume='allow') continues it.")
+            raise RunClosed(
+                f"Run {self.path} has ended ({self.state}): init(id={self.id!r}, resume='allow') continues it."
+            )
         if not self._told_forked:
             self._told_forked = True
             notices.tell(
@@ -255,9 +257,10 @@ class Run:
     ) -> list[str]:
         """Keep the content of files in the run; their names in it.
 
-        ``pattern`` is a path or a glob. Names are relative to ``base_path`` (default: the working directory, or
-        the folder of an absolute pattern). ``policy``: ``"now"`` saves once; ``"live"`` saves now and again
-        whenever a file changes; ``"end"`` saves when the run ends. ``metadata`` is recorded with the files.
+        ``pattern`` is a path or a glob; of a link the file that it leads to is saved. Names are relative to ``base_path``
+        (default: the working directory, or the folder of an absolute pattern). ``policy``: ``"now"`` saves once;
+        ``"live"`` saves now and again whenever a file changes; ``"end"`` saves when the run ends. ``metadata`` is
+        recorded with the files.
 
         Raises FileMissing if nothing matches and policy is ``"now"``, FileUnstable for a file that keeps
         changing, UnsafeName for one outside the base path.
@@ -325,7 +328,9 @@ class Run:
     def describe(self, **values: Any) -> None:
         """Set name, notes, tags, group or job_type."""
         if self.closed:
-            raise RunClosed(f"Run {self.path} is finished: init(id={self.id!r}, resume='allow') continues it.")
+            raise RunClosed(
+                f"Run {self.path} has ended ({self.state}): init(id={self.id!r}, resume='allow') continues it."
+            )
         self._writer.put(lines.META, values)
 
     def history_tail(self) -> list[dict[str, Any]]:

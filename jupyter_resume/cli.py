@@ -31,9 +31,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _told(command: Callable[[], int]) -> int:
     try:
-        return command()
+        status = command()
+        sys.stdout.flush()
+        return status
     except ResumeError as error:
-        print(f"jupyter resume: {error}", file=sys.stderr)
+        said = str(error).replace("replace=True", "--replace").replace("root= of", "--root for")
+        print(f"jupyter resume: {said}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # `... | head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
         return 130

@@ -16,6 +16,7 @@ from .errors import FileDamaged, FileError, FileMissing, InvalidInput, LocalFile
 from .identity import RunPath
 from .store.home import Store
 from .store.record import FileEntry
+from .wording import size_of
 
 
 def safe_name(name: object) -> str:
@@ -65,7 +66,7 @@ class Restored:
 
     def __repr__(self) -> str:
         how = "restored and verified" if self.copied else "in place already, verified"
-        return f"{self.file} ({self.size:,} bytes) of run {self.run}: {how}, {self.path}"
+        return f"{self.file} ({size_of(self.size)}) of run {self.run}: {how}, {self.path}"
 
 
 def restore(store: Store, run: RunPath, known: dict[str, FileEntry], name: str, root: Path, replace: bool) -> Restored:

@@ -43,7 +43,10 @@ def runs(store: Store, entity: str | None = None, project: str | None = None) ->
         kind = "notebook" if isinstance(now.origin, NotebookRef) else "program"
         where = f"{kind} {now.origin.path}" if now.origin and now.origin.path else ""
         rows.append((str(now.path), now.name, now.state, _step(now.last_step), age(now.updated), where))
-    return Table(("run", "name", "state", "last step", "last seen", "from"), tuple(rows), f"no runs in {store.home}")
+    asked = "".join(f" of {kind} {name}" for kind, name in (("entity", entity), ("project", project)) if name)
+    return Table(
+        ("run", "name", "state", "last step", "last seen", "from"), tuple(rows), f"no runs{asked} in {store.home}"
+    )
 
 
 def files(known: Mapping[str, FileEntry]) -> Table:

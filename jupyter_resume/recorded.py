@@ -41,7 +41,7 @@ class Recorded(MutableMapping[str, Any]):
     def _change(self, values: Mapping[Any, Any], drop: tuple[str, ...] = ()) -> None:
         if self._writer.closed:
             raise RunClosed(
-                f"Run {self._writer.point.path} is finished: init() it again with resume='allow' to change it."
+                f"Run {self._writer.point.path} has ended: init() it again with resume='allow' to change it."
             )
         for key in values:
             if not isinstance(key, str) or not key:

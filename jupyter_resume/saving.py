@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
 import threading
@@ -19,6 +20,7 @@ from .store.writer import Writer
 
 POLICIES = ("live", "now", "end")
 _GRACE = 2.0  # seconds that a superseded content stays, for who has just read that a file has it
+_FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 _PAUSE = 10.0  # seconds until a file that could not be saved is tried again
 
 _Mark = tuple[int, int, int]
@@ -50,8 +52,13 @@ class Pattern:
             base = Path(text).parent if literal else Path(_fixed_part(text))
         else:
             base = Path.cwd()
+        base = Path(os.path.normpath(base))
+        if not Path(
+            os.path.normpath(Path.cwd() / (Path(text).parent if literal else _fixed_part(text)))
+        ).is_relative_to(base):
+            raise UnsafeName(f"{text} is not inside {base}: pass base_path= of a folder that holds it.")
         below = glob.escape(text) if literal else text
-        return cls(text, os.path.join(glob.escape(str(Path.cwd())), below), Path(os.path.normpath(base)), policy)
+        return cls(text, os.path.join(glob.escape(str(Path.cwd())), below), base, policy)
 
     def matches(self) -> dict[str, Path]:
         """The files there are now, by the names they have in the run. Raises UnsafeName outside the base."""
@@ -90,6 +97,9 @@ class Saving:
         found = asked.matches()
         if not found and asked.policy == "now":
             raise FileMissing(f"Nothing matches {asked.text!r} in {Path.cwd()}: check the path.")
+        if not found:
+            when = "when the run ends" if asked.policy == "end" else "when there is one"
+            notices.tell(f"nothing matches {asked.text!r} in {Path.cwd()} yet: a file that does is saved {when}.")
         if asked.policy != "now" and asked not in self._watched:
             self._watched.append(asked)
         failed: ResumeError | None = None
@@ -120,9 +130,10 @@ class Saving:
             except FileError:
                 raise
             except OSError as error:
+                remedy = "free some space there" if error.errno in _FULL else "see to that folder"
                 raise StoreError(
-                    f"{path} could not be saved in {self._blobs.folder} ({error.strerror}): free some space there; "
-                    "what was saved before is as it was."
+                    f"{path} could not be saved in {self._blobs.folder} ({error.strerror}): {remedy}, or set "
+                    "JUPYTER_RESUME_HOME to another one; what was saved before is as it was."
                 ) from error
             entry = FileEntry(name, size, digest, time.time(), self._writer.point.last_step, metadata or {})
             if (superseded := self._writer.file(entry)) is not None:
@@ -155,7 +166,11 @@ class Saving:
                     continue
                 except (ResumeError, OSError) as error:
                     if name not in self._try_again or not settled:
-                        notices.tell(f"{path} is not saved: {error}")
+                        notices.tell(
+                            f"a watched file is not saved: {error}"
+                            if str(path) in str(error)
+                            else f"{path} is not saved: {error}"
+                        )
                     self._try_again[name] = time.monotonic() + _PAUSE
 
     def _save_if_changed(self, name: str, path: Path, settled: bool) -> None:

@@ -19,7 +19,7 @@ RESERVED = frozenset({"_step", "_timestamp", "_runtime", "_wandb"})
 _DEEPEST = 32
 _LARGE = 1 << 63
 _MOST_BITS = 4096  # of an integer; Python itself refuses to write one of more than some 14,000 in decimal
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 Complaint = tuple[object, str]  # the key, and what is wrong with it or its value
 
@@ -82,13 +82,13 @@ class Metrics:
         if key in self._known:
             return None
         if not isinstance(key, str):
-            return f"the name {key!r:.60} is {type(key).__name__}, not a string"
+            return f"the name {key!r:.60} is {type(key).__name__}, not a string: use str(...)"
         if not key:
-            return "a name is empty"
+            return "a name is empty: give the value a name"
         if len(key) > MAX_KEY:
-            return f"the name {_short(key)} has {len(key)} characters, at most {MAX_KEY} are allowed"
+            return f"the name {_short(key)} has {len(key)} characters, at most {MAX_KEY} are allowed: shorten it"
         if _CONTROL.search(key):
-            return f"the name {_short(key)} has control characters in it"
+            return f"the name {_short(key)} has control characters in it: leave them out"
         if key in RESERVED:
             return f"the name {key!r} is set by log() itself" + (": pass step=" if key == "_step" else "")
         self._known.add(key)

@@ -101,7 +101,7 @@ def test_a_finished_run_takes_nothing_more_and_says_how_to_go_on() -> None:
         lambda: run.config.update(lr=1),
         lambda: setattr(run, "notes", "late"),
     ):
-        with pytest.raises(RunClosed, match=r"finished.*resume='allow'"):
+        with pytest.raises(RunClosed, match=r"has ended.*resume='allow'"):
             write()
     run.finish()  # once more does nothing
     assert wandb.run is None

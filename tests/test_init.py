@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,17 @@ import pytest
 
 import jupyter_resume as wandb
 from jupyter_resume import settings
-from jupyter_resume.errors import InvalidInput, InvalidRunId, InvalidValue, NoRun, RunExists, RunMissing
+from jupyter_resume.errors import (
+    InvalidInput,
+    InvalidRunId,
+    InvalidValue,
+    NoRun,
+    RecordDamaged,
+    RunExists,
+    RunMissing,
+    UnsafeName,
+)
+from jupyter_resume.store.home import Store
 
 ENVIRONMENT = {
     "WANDB_PROJECT": "from-environment",
@@ -179,3 +190,49 @@ def test_without_a_run_each_call_says_what_it_needs() -> None:
             call()
     with pytest.raises(NoRun, match="run to resume"):
         wandb.restore("model.h5")
+
+
+def test_a_run_gone_on_with_in_place_is_the_active_one() -> None:
+    first = wandb.init(project="p", id="first")
+    wandb.init(project="p", id="second")
+    assert wandb.init(project="p", id="first", resume="allow") is first
+    assert wandb.run is first
+    wandb.log({"loss": 1})
+    assert first.step == 1
+
+
+def test_a_copied_record_is_refused_and_is_no_second_entry_of_its_run(home: Path, store: Store) -> None:
+    wandb.init(project="p", id="one").finish()
+    shutil.copytree(home / "runs/local/p/one", home / "runs/local/p/copy")
+    with pytest.raises(RecordDamaged, match="copy of that of run local/p/one"):
+        wandb.init(project="p", id="copy", resume="allow")
+    run = wandb.init(project="p", id="one", resume="allow")
+    run.log({"loss": 1})
+    run.finish()
+    assert store.catalog.rebuild() == 1
+    assert store.catalog.runs()[0].last_step == 0
+
+
+def test_must_in_a_script_says_what_continues_what_it_did_not_finish() -> None:
+    with pytest.raises(RunMissing, match="resume=True continues what it did not finish"):
+        wandb.init(project="p", resume="must")
+
+
+def test_a_word_that_is_no_policy_is_taken_as_an_id_and_said_to_be(capsys: pytest.CaptureFixture[str]) -> None:
+    assert wandb.init(project="p", resume="banana").id == "banana"
+    assert "'banana' is no policy, so it is taken as a run id" in capsys.readouterr().err
+
+
+def test_a_record_of_which_nothing_is_left_is_told_of(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    wandb.init(project="p", id="one").finish()
+    (home / "runs/local/p/one/record/000001.jsonl").write_bytes(b"")
+    assert not wandb.init(project="p", id="one", resume="allow").resumed
+    assert "nothing could be read of the record" in capsys.readouterr().err
+
+
+def test_a_file_name_that_matches_nothing_is_told_of(capsys: pytest.CaptureFixture[str]) -> None:
+    run = wandb.init(project="p")
+    assert run.save("modle.pt") == []
+    assert "nothing matches 'modle.pt'" in capsys.readouterr().err
+    with pytest.raises(UnsafeName, match="base_path"):
+        run.save("../modle.pt")

@@ -34,7 +34,7 @@ def complete(context: CompletionContext) -> SimpleMatcherResult:
     return {
         "completions": [SimpleCompletion(word, type="param") for word in found[:_MOST]],
         "matched_fragment": token,
-        "suppress": bool(found),
+        "suppress": bool(found) or magic[1] != "wb_save",  # only there a path of the file system may be meant
     }
 
 

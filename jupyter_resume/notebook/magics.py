@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import re
 import shlex
 from collections.abc import Sequence
 from typing import Any
@@ -172,14 +173,20 @@ def _parse(magic: Any, line: str) -> argparse.Namespace:
     return asked
 
 
+_UNKNOWN = re.compile(r"\{[A-Za-z_][\w.]*\}")
+
+
 def words(line: str) -> list[str]:
     """The words of a magic's line: quotes group and are dropped, a backslash is a backslash."""
     lexer = shlex.shlex(line, posix=True, punctuation_chars=False)
     lexer.whitespace_split, lexer.escape, lexer.commenters = True, "", ""
     try:
-        return list(lexer)
+        found = list(lexer)
     except ValueError:
         raise UsageError(f"a quote is not closed in {line!r}") from None
+    if unknown := next(filter(None, map(_UNKNOWN.search, found)), None):
+        raise InvalidInput(f"{unknown[0]} has no value: there is no such variable in this notebook.")
+    return found
 
 
 def _pairs(given: Sequence[str]) -> dict[str, Any]:

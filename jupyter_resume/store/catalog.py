@@ -95,9 +95,14 @@ class Catalog:
         return rows[0] if rows else None
 
     def runs(self, entity: str | None = None, project: str | None = None) -> list[CatalogEntry]:
-        """All runs of an entity and project (None: of every one), newest first."""
+        """All runs of an entity and project (None: of every one), newest first; from the records if need be."""
         where = "WHERE (?1 IS NULL OR entity = ?1) AND (?2 IS NULL OR project = ?2) ORDER BY created DESC"
-        return self._use(lambda db: _select(db, where, entity, project))
+        try:
+            return self._use(lambda db: _select(db, where, entity, project))
+        except StoreError:
+            entries = (CatalogEntry.of(point) for point in self._records)
+            mine = [e for e in entries if entity in (None, e.path.entity) and project in (None, e.path.project)]
+            return sorted(mine, key=lambda entry: -entry.created)
 
     def unfinished(self, entity: str, project: str, origin: Origin) -> list[RunPath]:
         """The runs of a project that this notebook or program began and did not finish, the last worked on first.
@@ -132,7 +137,12 @@ class Catalog:
 
     def rebuild(self) -> int:
         """Make the catalog anew from the records; how many runs it then holds."""
-        self._set_aside("replaced")
+        try:
+            self._set_aside("replaced")
+        except OSError as error:
+            raise StoreError(
+                f"The catalog {self.file} cannot be replaced ({error.strerror}): make the disk writable."
+            ) from error
         return self._use(lambda db: int(db.execute("SELECT count(*) FROM runs").fetchone()[0]))
 
     def _use(self, action: Callable[[sqlite3.Connection], T]) -> T:

@@ -56,7 +56,8 @@ class _Points:
     def __iter__(self) -> Iterator[ResumePoint]:
         for folder in (self.store.home / "runs").glob("*/*/*/record"):
             try:
-                if tail := Record(folder).tail():
+                tail = Record(folder).tail()
+                if tail and self.store.record(tail.point.path).folder == folder:  # else it is a copy of that run's
                     yield tail.point
             except (StoreError, OSError):
                 continue

@@ -206,11 +206,18 @@ class Record:
     def tail(self) -> Tail | None:
         """The last segment that can be read, and the resume point at its end; None if there is none.
 
-        Raises RecordTooNew for a newer format, RecordDamaged if there are segments and no line is readable,
-        StoreUnwritable if another user keeps them to himself.
+        Raises RecordTooNew for a newer format, RecordDamaged if there are segments and no line is readable or if it is
+        another run's, StoreUnwritable if another user keeps them to himself.
         """
         try:
-            return self._tail()
+            tail = self._tail()
+            if tail is not None and self.path not in (None, tail.point.path):
+                raise RecordDamaged(
+                    f"The record in {self.folder} is a copy of that of run {tail.point.path}, or their ids differ in "
+                    "upper and lower case only: move that folder away, or use the run's own id.",
+                    folder=self.folder,
+                )
+            return tail
         except PermissionError as error:
             raise StoreUnwritable(
                 f"The record in {self.folder} cannot be read ({error.strerror}): it is another user's; start a run of "
