@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     config: Recorded
     summary: Recorded
 
-__all__ = ["ResumeError", "Run", "config", "finish", "init", "log", "restore", "run", "save", "summary", "util"]
+__all__ = ["ResumeError", "Run", "finish", "init", "log", "restore", "run", "save", "util"]
 
 _OF_THE_ACTIVE_RUN = {"run": _active.active, "config": _active.config, "summary": _active.summary}
 

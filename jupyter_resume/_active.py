@@ -19,7 +19,7 @@ _open_runs: list[Run] = []
 
 def active() -> Run | None:
     """The run begun last that is still open; None if there is none."""
-    return _open_runs[-1] if _open_runs else None
+    return next((run for run in reversed(_open_runs) if not run.closed), None)
 
 
 def open_runs() -> list[Run]:

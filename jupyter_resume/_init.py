@@ -113,16 +113,16 @@ def start(
         on_close=_active.forget,
     )
     _active.remember(run)
+    _exit.watch(run, in_notebook=isinstance(whence, NotebookRef))
     _describe(run, asked_for, changes)
     run.catalogue()
-    _exit.watch(run, in_notebook=isinstance(whence, NotebookRef))
     return run, True
 
 
 def _open_here(asked: Asked, asked_for: Settings, whence: Origin) -> Run | None:
     """The run that this process has open and that is meant: the cell that began it was run again."""
     for run in reversed(_active.open_runs()):
-        if run.forked or run.fenced or (run.entity, run.project) != (asked_for.entity, asked_for.project):
+        if run.closed or run.forked or run.fenced or (run.entity, run.project) != (asked_for.entity, asked_for.project):
             continue
         if asked.run_id is not None:
             meant = run.id == asked.run_id
@@ -157,7 +157,8 @@ def _decide(asked: Asked, found: Tail | RunPath | None, whence: Origin) -> Decis
     decision = decide(asked, path, whose)
     if decision.action == "refuse":
         error = RunExists if path is not None else RunMissing
-        raise error(decision.reason, run_id=decision.run_id)
+        hint = "" if in_notebook or asked.run_id else " (resume=True continues what this program did not finish)"
+        raise error(decision.reason + hint, run_id=decision.run_id)
     if decision.action == "new" and asked.run_id is None and asked.policy is not Policy.NEVER and not whence.path:
         notices.tell(
             "nothing says which notebook this is, so this run cannot be found again by itself: pass an id "

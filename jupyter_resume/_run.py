@@ -11,8 +11,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from . import files, notices
-from .errors import InvalidValue, ResumeError, RunClosed, StoreError
+from . import files, notices, settings
+from ._exit import exit_code_of
+from .errors import InvalidInput, InvalidValue, ResumeError, RunClosed, StoreError, UnsafeName
 from .files import Restored
 from .identity import RunPath
 from .keeper import keeper
@@ -55,7 +56,6 @@ class Run:
         self.recent: deque[dict[str, Any]] = deque(maxlen=4096)
         self.restored: list[Restored] = []
         self.not_restored: dict[str, str] = {}
-        self.started = time.time()
         self._store = store
         self._writer = writer
         self._on_close = on_close
@@ -67,6 +67,7 @@ class Run:
         self._stopped: float | None = None
         self._saving = Saving(writer, store.blobs(point.path))
         self._told_late = self._told_forked = False
+        self._catalogue_due = False
         keeper.add(self._tend)
 
     # What it is
@@ -125,7 +126,7 @@ class Run:
 
     @name.setter
     def name(self, text: str) -> None:
-        self.describe(name=text)
+        self.describe(name=_text("name", text))
 
     @property
     def notes(self) -> str | None:
@@ -135,7 +136,7 @@ class Run:
 
     @notes.setter
     def notes(self, text: str | None) -> None:
-        self.describe(notes=text)
+        self.describe(notes=None if text is None else _text("notes", text))
 
     @property
     def tags(self) -> tuple[str, ...]:
@@ -144,7 +145,7 @@ class Run:
 
     @tags.setter
     def tags(self, tags: Sequence[str]) -> None:
-        self.describe(tags=list(tags))
+        self.describe(tags=list(settings.read_tags(tags) or ()))
 
     @property
     def group(self) -> str | None:
@@ -257,10 +258,10 @@ class Run:
     ) -> list[str]:
         """Keep the content of files in the run; their names in it.
 
-        ``pattern`` is a path or a glob; of a link the file that it leads to is saved. Names are relative to ``base_path``
-        (default: the working directory, or the folder of an absolute pattern). ``policy``: ``"now"`` saves once;
-        ``"live"`` saves now and again whenever a file changes; ``"end"`` saves when the run ends. ``metadata`` is
-        recorded with the files.
+        ``pattern`` is a path or a glob; of a link the file that it leads to is saved. Names are relative to
+        ``base_path`` (default: the working directory, or the folder of an absolute pattern). ``policy``: ``"now"``
+        saves once; ``"live"`` saves now and again whenever a file changes; ``"end"`` saves when the run ends.
+        ``metadata`` is recorded with the files.
 
         Raises FileMissing if nothing matches and policy is ``"now"``, FileUnstable for a file that keeps
         changing, UnsafeName for one outside the base path.
@@ -298,7 +299,7 @@ class Run:
             else:
                 restored = files.restore_from(self._store, source, name, into, replace)
         except ResumeError as error:
-            self.not_restored[str(name)] = str(error)
+            self.not_restored[_plain(name)] = str(error)
             raise
         self.not_restored.pop(restored.file, None)
         self.restored.append(restored)
@@ -312,18 +313,20 @@ class Run:
         """End this session of the run in the given state; one that is not ``finished`` can be found and resumed."""
         if self.closed or self._writer.forked:
             return
-        keeper.remove(self._tend)
         self._writer.tend()  # it may have been taken over just now
         if not self.fenced:
             self._saving.finish()
         self._writer.close(state, exit_code)
         self._stopped = time.monotonic()
+        keeper.remove(self._tend)  # last: an interrupted close leaves a run that is still tended
         self._on_close(self)
 
     def _tend(self) -> None:
         self._writer.tend()
         if not self.fenced and not self.closed:
             self._saving.tend()
+            if self._catalogue_due:
+                self.catalogue()
 
     def describe(self, **values: Any) -> None:
         """Set name, notes, tags, group or job_type."""
@@ -341,7 +344,11 @@ class Run:
         """Bring the run's entry in the catalog up to date."""
         try:
             self._store.catalog.put(self._writer.point)
+            self._catalogue_due = False
         except StoreError as error:
+            if self._catalogue_due:
+                return
+            self._catalogue_due = True  # it is tried again while the run lives
             if self._writer.attached and not self.in_memory:  # else the disk takes nothing, which was told
                 notices.tell(f"{error} Runs are found by their records meanwhile, which takes longer.")
 
@@ -351,13 +358,29 @@ class Run:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is not None and issubclass(kind, KeyboardInterrupt):
+        if isinstance(error, KeyboardInterrupt):
             self.close("interrupted")
+        elif isinstance(error, SystemExit):
+            self.finish(exit_code_of(error.code))
         else:
-            self.finish(0 if kind is None else 1)
+            self.finish(0 if error is None else 1)
 
     def __repr__(self) -> str:
         return f"<Run {self.path} {self.state}, {'resumed, ' if self.resumed else ''}step {self.step}>"
+
+
+def _text(what: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise InvalidInput(f"{what}={value!r:.60} is {type(value).__name__}: use a string.")
+    return value
+
+
+def _plain(name: object) -> str:
+    """A file's name as the run has it, as far as it may be one."""
+    try:
+        return files.safe_name(name)
+    except UnsafeName:
+        return str(name)
 
 
 def _step_number(step: object) -> int:

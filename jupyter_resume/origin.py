@@ -6,7 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -59,11 +59,15 @@ def dump(origin: Origin) -> dict[str, Any]:
 
 
 def load(values: dict[str, Any]) -> Origin | None:
-    """From plain values; None if they are of no known kind."""
-    rest = {key: value for key, value in values.items() if key != "kind"}
-    if values.get("kind") == "notebook":
-        return NotebookRef(**{**rest, "cells": tuple(rest.get("cells", ()))})
-    return ProgramRef(**rest) if values.get("kind") == "program" else None
+    """From plain values, passing over what a later version may add; None if they are of no known kind."""
+    kinds: dict[Any, type[NotebookRef] | type[ProgramRef]] = {"notebook": NotebookRef, "program": ProgramRef}
+    kind = kinds.get(values.get("kind"))
+    if kind is None or any(field.name not in values for field in fields(kind) if field.default is MISSING):
+        return None
+    known = {field.name: values[field.name] for field in fields(kind) if field.name in values}
+    if "cells" in known:
+        known["cells"] = tuple(known["cells"])
+    return kind(**known)
 
 
 def read_notebook(path: Path) -> tuple[str | None, tuple[str, ...] | None]:

@@ -97,10 +97,7 @@ def decide(asked: Asked, found: RunPath | None, whose: str | None = None) -> Dec
         elif whose is not None:
             why = f"resume is 'must' and {whose} has no unfinished run: pass id=, or resume='allow' to start one."
         else:
-            why = (
-                "resume is 'must' and nothing says which run: pass id= or set WANDB_RUN_ID; in a script resume=True "
-                "continues what it did not finish."
-            )
+            why = "resume is 'must' and nothing says which run: pass id= or set WANDB_RUN_ID."
         return Decision("refuse", run_id, why)
     return Decision("new", run_id, "no run to continue" if policy is not Policy.NEVER else "a new run was asked for")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from .errors import InvalidValue, RunClosed
 from .store.writer import Writer
-from .values import to_plain
+from .values import to_config, to_plain
 
 
 class Recorded(MutableMapping[str, Any]):
@@ -25,9 +25,13 @@ class Recorded(MutableMapping[str, Any]):
     _kind: str
     _values: dict[str, Any]
 
-    def update(self, *others: Any, allow_val_change: bool | None = None, **values: Any) -> None:
-        """Set several keys at once; ``allow_val_change`` is accepted for W&B's sake: new values always win."""
-        self._change(dict(*others, **values))
+    def update(self, values: object = (), allow_val_change: bool | None = None, **more: Any) -> None:  # type: ignore[override]
+        """Set several keys at once, from a mapping, pairs, a dataclass or a namespace.
+
+        ``allow_val_change`` is accepted for W&B's sake: new values always win.
+        """
+        pairs = dict(values) if isinstance(values, (list, tuple)) else to_config(values)
+        self._change({**pairs, **more})
 
     def setdefaults(self, values: Mapping[str, Any]) -> None:
         """Set the keys that are not there yet."""

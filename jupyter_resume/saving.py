@@ -166,11 +166,7 @@ class Saving:
                     continue
                 except (ResumeError, OSError) as error:
                     if name not in self._try_again or not settled:
-                        notices.tell(
-                            f"a watched file is not saved: {error}"
-                            if str(path) in str(error)
-                            else f"{path} is not saved: {error}"
-                        )
+                        notices.tell(f"a watched file is not saved: {error}")
                     self._try_again[name] = time.monotonic() + _PAUSE
 
     def _save_if_changed(self, name: str, path: Path, settled: bool) -> None:

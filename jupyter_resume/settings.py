@@ -79,7 +79,7 @@ def resolve(
         resume=ask("resume"),
         name=text("name"),
         notes=text("notes"),
-        tags=_tags(ask("tags")),
+        tags=read_tags(ask("tags")),
         group=text("group"),
         job_type=text("job_type"),
         dir=None if folder is None else Path(folder).expanduser().absolute(),
@@ -87,7 +87,8 @@ def resolve(
     )
 
 
-def _tags(given: object) -> tuple[str, ...] | None:
+def read_tags(given: object) -> tuple[str, ...] | None:
+    """Tags as a list of strings, or as one string with commas; each once."""
     if given is None:
         return None
     parts = given.split(",") if isinstance(given, str) else given

@@ -103,7 +103,7 @@ def of_run(run: Run, course: Course) -> RunView:
         step=run.step,
         elapsed=run.runtime,
         at=time.time(),
-        metrics=course.metrics(run.summary),
+        metrics=course.metrics(run.summary.as_dict()),
         files=tuple((entry.name, entry.size) for entry in run.files.values()),
         restored=tuple(dict.fromkeys(_restored(run, restored) for restored in run.restored)),
         not_restored=tuple(run.not_restored.items()),

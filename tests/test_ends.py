@@ -13,6 +13,7 @@ import pytest
 import jupyter_resume as wandb
 from jupyter_resume.errors import RunClosed
 from jupyter_resume.identity import RunPath
+from jupyter_resume.keeper import keeper
 from jupyter_resume.store.home import Store
 
 RUN = RunPath("local", "p", "one")
@@ -124,3 +125,36 @@ def test_killing_the_process_leaves_a_state_that_needs_no_server(tmp_path: Path,
         assert store.record(RUN).state() == "running"
         os.kill(child.pid, signal.SIGKILL)
     assert store.record(RUN).state() == "crashed"
+
+
+@pytest.mark.parametrize(
+    ("end", "state", "exit_code"),
+    [
+        ("with run: sys.exit(0)", "finished", 0),
+        ("with run: sys.exit(4)", "failed", 4),
+        ("import threading; t = threading.Thread(target=lambda: sys.exit(1)); t.start(); t.join()", "finished", 0),
+    ],
+)
+def test_only_the_programs_own_end_fails_a_run(
+    tmp_path: Path, store: Store, end: str, state: str, exit_code: int
+) -> None:
+    script(tmp_path, end)
+    tail = store.record(RUN).tail()
+    assert tail is not None
+    assert (tail.point.state, tail.point.exit_code) == (state, exit_code)
+
+
+def test_a_run_whose_end_was_interrupted_is_still_tended_and_can_be_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = wandb.init(project="p", id="one")
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(run._saving, "finish", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run.finish()
+    assert run._tend in keeper._tasks
+    run.finish()
+    assert run.state == "finished"
+    assert run._tend not in keeper._tasks

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import jupyter_resume as wandb
-from jupyter_resume import settings
+from jupyter_resume import origin, settings
 from jupyter_resume.errors import (
     InvalidInput,
     InvalidRunId,
@@ -19,9 +19,12 @@ from jupyter_resume.errors import (
     RecordDamaged,
     RunExists,
     RunMissing,
+    StoreError,
     UnsafeName,
 )
+from jupyter_resume.store.catalog import Catalog
 from jupyter_resume.store.home import Store
+from jupyter_resume.store.record import FileEntry
 
 ENVIRONMENT = {
     "WANDB_PROJECT": "from-environment",
@@ -214,7 +217,7 @@ def test_a_copied_record_is_refused_and_is_no_second_entry_of_its_run(home: Path
 
 
 def test_must_in_a_script_says_what_continues_what_it_did_not_finish() -> None:
-    with pytest.raises(RunMissing, match="resume=True continues what it did not finish"):
+    with pytest.raises(RunMissing, match="resume=True continues what this program did not finish"):
         wandb.init(project="p", resume="must")
 
 
@@ -236,3 +239,47 @@ def test_a_file_name_that_matches_nothing_is_told_of(capsys: pytest.CaptureFixtu
     assert "nothing matches 'modle.pt'" in capsys.readouterr().err
     with pytest.raises(UnsafeName, match="base_path"):
         run.save("../modle.pt")
+
+
+def test_config_update_takes_what_wandb_takes() -> None:
+    run = wandb.init(project="p", config={"lr": 1})
+    run.config.update({"lr": 2}, True)
+    run.config.update(argparse.Namespace(bs=3), allow_val_change=True)
+    run.config.update([("epochs", 4)], seed=5)
+    assert run.config.as_dict() == {"lr": 2, "bs": 3, "epochs": 4, "seed": 5}
+
+
+def test_names_notes_and_tags_are_checked_when_they_are_set() -> None:
+    run = wandb.init(project="p")
+    run.tags = "a, b"  # type: ignore[assignment]
+    assert run.tags == ("a", "b")
+    for attribute, value in (("notes", object()), ("name", 3), ("tags", [1])):
+        with pytest.raises(InvalidInput):
+            setattr(run, attribute, value)
+
+
+def test_a_run_that_the_catalog_could_not_take_is_entered_later(
+    monkeypatch: pytest.MonkeyPatch, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wandb.init(project="p", id="before")
+    with monkeypatch.context() as patched:
+        patched.setattr(Catalog, "put", refuse)
+        run = wandb.init(project="p", id="one")
+        run._tend()
+    assert capsys.readouterr().err.count("take no entry") == 1
+    assert run.run_path not in [entry.path for entry in store.catalog.runs()]
+    run._tend()
+    assert run.run_path in [entry.path for entry in store.catalog.runs()]
+
+
+def refuse(*_: object) -> None:
+    raise StoreError("The catalog can take no entry.")
+
+
+def test_what_a_later_version_adds_to_a_record_is_passed_over(store: Store) -> None:
+    ref = origin.dump(origin.ProgramRef("/x.py", "/")) | {"new": 1}
+    assert origin.load(ref) == origin.ProgramRef("/x.py", "/")
+    assert origin.load({"kind": "program"}) is None
+    assert origin.load({"kind": "rocket", "path": "/"}) is None
+    entry = FileEntry("a", 1, "d", 0.0, 0)
+    assert FileEntry.load(vars(entry) | {"new": 1}) == entry

@@ -15,13 +15,13 @@ from .magics import ResumeMagics
 def load(shell: InteractiveShell) -> None:
     """Add the magics, TAB completion, and the live view of runs."""
     session.install()
-    shell.register_magics(ResumeMagics)
+    shell.register_magics(ResumeMagics)  # the shell makes the instance, and keeps it in its registry
     if shell.Completer is not None and completion.complete not in shell.Completer.custom_matchers:
         shell.Completer.custom_matchers.append(completion.complete)
     shell.events.register("post_run_cell", _after_cell)
     atexit.register(live.flush_all)  # runs are closed before: their views say how
     if shell.display_formatter is not None:
-        shell.display_formatter.ipython_display_formatter.for_type(Run, lambda run: live.show(shell, run))
+        shell.display_formatter.ipython_display_formatter.for_type(Run, lambda run: _show(shell, run))
 
 
 def unload(shell: InteractiveShell) -> None:
@@ -38,6 +38,13 @@ def unload(shell: InteractiveShell) -> None:
         shell.events.unregister("post_run_cell", _after_cell)
     if shell.display_formatter is not None:
         shell.display_formatter.ipython_display_formatter.pop(Run, None)
+
+
+def _show(shell: InteractiveShell, run: Run) -> None:
+    if shell.magics_manager.registry["ResumeMagics"].display:
+        live.show(shell, run)
+    else:
+        print(run)
 
 
 def _after_cell(result: Any) -> None:

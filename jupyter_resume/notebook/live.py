@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import secrets
 import threading
-import weakref
 from typing import TYPE_CHECKING, Any
 
 from .. import notices, render, view
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
 PERIOD = 0.2  # seconds
 
-_views: weakref.WeakKeyDictionary[Run, LiveView] = weakref.WeakKeyDictionary()
+_views: dict[Run, LiveView] = {}
 
 
 class LiveView:
@@ -102,6 +101,8 @@ def flush_all() -> None:
     """After a cell, and when a run ends: every live view as it stands."""
     for live in list(_views.values()):
         live.flush()
+        if live.run.closed:
+            _views.pop(live.run, None)
 
 
 def end_all() -> None:

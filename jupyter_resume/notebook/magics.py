@@ -14,7 +14,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.magic import Magics, line_magic, magics_class
 from IPython.core.magic_arguments import argument, magic_arguments
 
-from .. import _active, _init, listing, settings, view
+from .. import _active, _init, listing, notices, settings, view
 from .._run import Run
 from ..errors import InvalidInput
 from ..files import Restored
@@ -57,12 +57,17 @@ class ResumeMagics(Magics, Configured):
         asked = _parse(self.wb_init, line)
         arguments = {name: getattr(asked, name) for name in _INIT_ARGUMENTS}
         configured = {name: getattr(self, name) for name in ("project", "entity", "resume", "mode", "dir")}
-        run, _ = _init.start(
+        others = [run.path for run in _active.open_runs()]
+        run, fresh = _init.start(
             settings.resolve(arguments, configured=configured),
             config=self._config(asked.config),
             takeover=asked.takeover,
             whence=session.find_in(self.shell, asked.notebook),
         )
+        if fresh and others:
+            notices.tell(
+                f"still open in this kernel: {', '.join(others)}; %wb_finish ends the run that was begun last."
+            )
         if self.display:
             live.show(self.shell, run)
         return run

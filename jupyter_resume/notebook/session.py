@@ -29,6 +29,8 @@ _TAKES_ONE = {
     *("--language", "--cwd", "--engine", "--execution-timeout", "--start-timeout", "--autosave-cell-every"),
 }
 
+_MOST_SERVERS = 8
+
 Finder = Callable[["InteractiveShell"], "str | None"]
 
 
@@ -170,8 +172,7 @@ def _from_server() -> str | None:
 
     ask = requests.Session()
     ask.trust_env = False  # neither a proxy nor a .netrc has a say in what this machine asks itself
-    servers = sorted(Path(jupyter_runtime_dir()).glob("jpserver-*.json"), key=lambda file: -file.stat().st_mtime)
-    for file in servers[:4]:
+    for file in sorted(Path(jupyter_runtime_dir()).glob("jpserver-*.json"))[:_MOST_SERVERS]:
         try:
             server = json.loads(file.read_text())
             headers = {"Authorization": f"token {server['token']}"} if server.get("token") else {}

@@ -71,7 +71,7 @@ class Blobs:
         fresh = beside(target)
         try:
             with self.path(digest).open("rb", buffering=0) as blob:
-                found = transfer.copy(blob, fresh)
+                found = transfer.copy(blob, fresh, sync=target.exists())  # what is replaced is not lost to a power cut
             if found != digest:
                 raise FileDamaged(
                     f"The stored content of {target.name} is damaged (digest {found[:12]}..., recorded "

@@ -209,7 +209,7 @@ def _put(db: sqlite3.Connection, point: ResumePoint) -> None:
             entry.rows,
             entry.created,
             entry.updated,
-            json.dumps(point.origin),
+            json.dumps(point.origin if origin else None),
             _text(origin.path) if origin else None,
             origin.kernel_id if isinstance(origin, NotebookRef) else None,
         ),
@@ -220,11 +220,20 @@ def _select(db: sqlite3.Connection, where: str, *values: str | None) -> list[Cat
     rows = db.execute(f"SELECT {_COLUMNS} FROM runs {where}", values)
     try:
         return [
-            CatalogEntry(RunPath(*path), name, state, last_step, count, created, updated, load(json.loads(origin)))
+            CatalogEntry(RunPath(*path), name, state, last_step, count, created, updated, _origin(origin))
             for *path, name, state, last_step, count, created, updated, origin in rows
         ]
     except (ValueError, TypeError, AttributeError) as error:
         raise sqlite3.DatabaseError(f"an entry is unreadable: {error}") from error
+
+
+def _origin(text: str) -> Origin | None:
+    """The origin as `_put` wrote it; TypeError for anything else."""
+    values = json.loads(text)
+    origin = None if values is None else load(values)
+    if values is not None and origin is None:
+        raise TypeError(f"no origin is {text[:80]}")
+    return origin
 
 
 def _text(name: str) -> str:

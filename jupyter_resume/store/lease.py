@@ -45,13 +45,23 @@ def holds(owner: Owner, locked: bool | None, silent_for: float) -> bool:
     """Whether the writer of a segment that was not released still lives.
 
     On this machine its process tells, whatever ``flock`` says: a forked child may keep a dead owner's lock,
-    and some file systems grant a lock twice. For another machine a held lock tells, and without one the
-    seconds since the segment was last touched.
+    and some file systems grant a lock twice. In another container on it the lock tells. For another machine a held
+    lock tells, and without one the seconds since the segment was last touched.
     """
-    if owner.machine == _machine():
-        started = _started(owner.pid)
-        return started is not None and started == owner.started
+    if owner.machine == _machine() and owner.started:
+        return _started(owner.pid) == owner.started
+    if locked is not None and _boot(owner.machine) == _boot(_machine()):
+        return locked
     return bool(locked) or silent_for < PATIENCE
+
+
+def here(owner: Owner) -> bool:
+    """Whether the owner is a process of this machine, as this process sees it."""
+    return owner.machine == _machine()
+
+
+def _boot(machine: str) -> str:
+    return machine.partition(" ")[0]
 
 
 def locked(path: Path) -> bool | None:

@@ -35,6 +35,11 @@ class FileEntry:
     step: int
     metadata: dict[str, Any] = field(default_factory=dict)
 
+    @classmethod
+    def load(cls, values: dict[str, Any]) -> FileEntry:
+        """From a line of the record; keys of a later version are passed over."""
+        return cls(**{key: value for key, value in values.items() if key in cls.__dataclass_fields__})
+
 
 @dataclass
 class ResumePoint:
@@ -93,7 +98,7 @@ class ResumePoint:
         elif kind == lines.META:
             self.meta.update(value)
         elif kind == lines.FILE:
-            entry = FileEntry(**value)
+            entry = FileEntry.load(value)
             self.files[entry.name] = entry
         elif kind == lines.SESSION:
             self.sessions += 1
@@ -150,7 +155,7 @@ class ResumePoint:
         """From a snapshot line; keys of a later version are passed over."""
         known = {f.name for f in fields(cls)}
         point = cls(**{key: value for key, value in values.items() if key in known and key != "files"})
-        point.files = {value["name"]: FileEntry(**value) for value in values.get("files", ())}
+        point.files = {value["name"]: FileEntry.load(value) for value in values.get("files", ())}
         return point
 
 
@@ -198,10 +203,6 @@ class Record:
     def segment(self, token: int) -> Path:
         """The file of one writer."""
         return self.folder / f"{token:06}.jsonl"
-
-    def exists(self) -> bool:
-        """Whether some writer began this record."""
-        return bool(self.tokens())
 
     def tail(self) -> Tail | None:
         """The last segment that can be read, and the resume point at its end; None if there is none.
@@ -285,7 +286,8 @@ class Record:
         if tail is None or tail.owner is None or tail.point.state != "running":
             return None
         path = self.segment(tail.token)
-        return tail.owner if lease.holds(tail.owner, lease.locked(path), lease.silence(path)) else None
+        silent = 0.0 if lease.here(tail.owner) else lease.silence(path)
+        return tail.owner if lease.holds(tail.owner, lease.locked(path), silent) else None
 
     def state(self, tail: Tail | None = None) -> str:
         """``running``, or how the run ended; ``crashed`` if its writer died without a word."""
