@@ -18,7 +18,11 @@ def main() -> None:
     parser.add_argument("--peers-python", type=Path, help="a Python with wandb, trackio and mlflow-skinny")
     parser.add_argument("--only", default=",".join(MEASURES), help="some of: %(default)s")
     parser.add_argument("--quick", action="store_true", help="small numbers, to try the scripts")
-    parser.add_argument("--output", type=Path, help="the JSON file (of a full run: benchmarks/results.json)")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        help="the JSON file, of which a partial run replaces its part (of a full run: benchmarks/results.json)",
+    )
     parser.add_argument("--scratch", type=Path, help="a folder on the disk to measure (default: the temporary folder)")
     asked = parser.parse_args()
     names = asked.only.split(",")
@@ -35,7 +39,8 @@ def main() -> None:
         )
     complete = names == list(MEASURES) and asked.peers_python and not asked.quick
     if output := asked.output or (results.FILE if complete else None):
-        report.write(output)
+        kept = results.Report.read(output) if output.exists() and not complete else None
+        (report.replacing(kept, list(MEASURES)) if kept else report).write(output)
     print(markdown(report))
 
 

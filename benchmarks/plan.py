@@ -11,17 +11,17 @@ MIB = 1 << 20
 class Plan:
     """Sizes and repetitions. Every number of rounds is a number of interleaved trials of each tool."""
 
-    import_rounds: int = 9
-    init_rounds: int = 7
-    log_rounds: int = 5
+    import_rounds: int = 7
+    init_rounds: int = 5
+    log_rounds: int = 3
     log_calls: int = 20_000
     paced_seconds: float = 5.0  # a tight loop is over before a display refreshes twice
-    kill_rounds: int = 5
+    kill_rounds: int = 3
     kill_cases: tuple[tuple[int, float], ...] = ((200, 100.0), (30, 5.0))  # rows, rows a second
     settle_seconds: float = 6.0  # after a kill: what helper processes of a tool still write is theirs to keep
-    resume_rounds: int = 7
+    resume_rounds: int = 5
     lengths: tuple[int, ...] = (1_000, 10_000, 100_000, 1_000_000)
-    file_rounds: int = 7
+    file_rounds: int = 5
     file_sizes: tuple[int, ...] = (256 * MIB, 1024 * MIB)
     serve_rounds: int = 3
     serve_clients: tuple[int, ...] = (1, 8, 32)

@@ -71,6 +71,13 @@ class Report:
     def write(self, path: Path) -> None:
         path.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
 
+    def replacing(self, older: Report, order: list[str]) -> Report:
+        """These results in the place of the older ones of the same measures, and the other older ones."""
+        mine = {result.measure for result in self.results}
+        both = [*self.results, *(result for result in older.results if result.measure not in mine)]
+        both.sort(key=lambda result: order.index(result.measure))
+        return Report(self.machine, older.versions | self.versions, both)
+
     @classmethod
     def read(cls, path: Path) -> Report:
         data = json.loads(path.read_text(encoding="utf-8"))
