@@ -19,7 +19,10 @@ _open_runs: list[Run] = []
 
 def active() -> Run | None:
     """The run begun last that is still open; None if there is none."""
-    return next((run for run in reversed(_open_runs) if not run.closed), None)
+    for run in reversed(_open_runs):
+        if not run.closed:
+            return run
+    return None
 
 
 def open_runs() -> list[Run]:

@@ -53,7 +53,7 @@ class Run:
         self.origin = origin
         self.config = Recorded(writer, lines.CONFIG, point.config)
         self.summary = Recorded(writer, lines.SUMMARY, point.summary)
-        self.recent: deque[dict[str, Any]] = deque(maxlen=4096)
+        self.recent: deque[dict[str, Any]] = deque(maxlen=1024)
         self.restored: list[Restored] = []
         self.not_restored: dict[str, str] = {}
         self._store = store

@@ -39,7 +39,8 @@ class Tickets:
         """The number of the ticket. Raises Refusal 403 for one that is forged, for something else, or expired."""
         number, expires = query.get("n", ""), query.get("e", "")
         right = self._sign(method, storage_path(run, name), number, expires)
-        if not hmac.compare_digest(right, query.get("s", "")) or not (number.isdigit() and expires.isdigit()):
+        given = query.get("s", "").encode("utf-8", "surrogateescape")
+        if not hmac.compare_digest(right.encode(), given) or not (number.isdigit() and expires.isdigit()):
             raise Refusal(403, "The address is not signed by this server for this file: ask for a new one.")
         if int(expires) < self._clock():
             raise Refusal(403, "The address has expired: ask for a new one.")
