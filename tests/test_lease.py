@@ -396,3 +396,11 @@ def test_looking_at_a_run_leaves_nothing_behind_in_its_record(home: Path, record
         with pytest.raises(RunInUse):
             wandb.init(**THE_RUN)
     assert [file.name for file in record.folder.iterdir()] == ["000001.jsonl"]
+
+
+@pytest.mark.parametrize(("held", "silent", "lives"), [(True, 99.0, True), (False, 0.0, False), (None, 0.0, True)])
+def test_in_another_container_of_this_machine_the_lock_tells(held: bool | None, silent: float, lives: bool) -> None:
+    mine = lease.this_process("notebook")
+    boot = mine.machine.partition(" ")[0]
+    there = lease.Owner(mine.host, f"{boot} pid:[1]", mine.pid, mine.started, mine.label)
+    assert lease.holds(there, held, silent) is lives
