@@ -19,7 +19,7 @@ def load(shell: InteractiveShell) -> None:
     if shell.Completer is not None and completion.complete not in shell.Completer.custom_matchers:
         shell.Completer.custom_matchers.append(completion.complete)
     shell.events.register("post_run_cell", _after_cell)
-    atexit.register(live.flush_all)  # runs are closed before: their views say how
+    atexit.register(live.flush_all)  # a run begun after this is closed before: its view says how
     if shell.display_formatter is not None:
         shell.display_formatter.ipython_display_formatter.for_type(Run, lambda run: _show(shell, run))
 
