@@ -17,6 +17,14 @@ ResumeError
 │   ├── StoreUnwritable              no permission, no room, read-only
 │   ├── RecordTooNew                 written by a newer version
 │   └── RecordDamaged                not one readable line of the run is left
+├── RemoteError                      the server of runs that are kept on another machine too
+│   ├── RemoteUnreachable            no answer, or one for now only (5xx, 429): asking again later may help
+│   ├── RemoteMalformed              an answer that makes no sense: HTML, or fields that are missing
+│   ├── RemoteRefused                an answer that asking again will not change
+│   │   ├── KeyRejected              401 or 403: the API key is not good for this
+│   │   └── RemoteGone               404 or 410: the server does not know the run, or it was deleted
+│   └── RunDiverged                  here and there the run has gone on differently
+├── RunStopped                       somebody asked on the server that the run be stopped, and raising was asked for
 └── FileError                        a run's file
     ├── FileMissing (FileNotFoundError)   the run has no such file, or nothing matched
     ├── LocalFileDiffers (FileExistsError)  another file of that name is in the way
@@ -105,6 +113,42 @@ class RecordTooNew(StoreError):
 
 class RecordDamaged(StoreError):
     """Not one readable line of the run is left."""
+
+
+class RemoteError(ResumeError):
+    """The server of runs that are kept on another machine too; ``.status`` is the HTTP status, if there was one."""
+
+    status: int | None = None
+
+
+class RemoteUnreachable(RemoteError):
+    """No answer, or one for now only; ``.retry_after`` is how many seconds the server asked to wait, if it did."""
+
+    retry_after: float | None = None
+
+
+class RemoteMalformed(RemoteError):
+    """An answer that makes no sense, as from a proxy's login page."""
+
+
+class RemoteRefused(RemoteError):
+    """An answer that asking again will not change; it holds the server's own words."""
+
+
+class KeyRejected(RemoteRefused):
+    """The API key is missing, wrong, or not good for this."""
+
+
+class RemoteGone(RemoteRefused):
+    """The server does not know the run (any more)."""
+
+
+class RunDiverged(RemoteError):
+    """A run has gone on here and on the server differently; ``.here`` and ``.there`` are the steps reached."""
+
+
+class RunStopped(ResumeError):
+    """Somebody asked on the server that the run be stopped."""
 
 
 class FileError(ResumeError):

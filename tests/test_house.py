@@ -20,14 +20,16 @@ PACKAGE = Path(jupyter_resume.__file__).parent
 
 LAYERS = [
     {"errors", "identity", "notices", "wording"},
+    {"keys"},
     {"policy", "settings", "values", "origin", "tables"},
-    {"transfer", "store"},
+    {"transfer", "store", "remote"},
+    {"login"},
     {"files", "recorded", "keeper"},
-    {"saving"},
+    {"saving", "sync"},
     {"_run", "_exit"},
     {"_active"},
     {"_init"},
-    {"view"},
+    {"api", "view"},
     {"render", "listing"},
     {"notebook", "cli", "server", "__main__", "demo", "integrations", "keras", "util", "__init__"},
 ]

@@ -1,0 +1,1 @@
+"""Another machine: trackers that a run's record is brought to."""
