@@ -30,7 +30,8 @@ class RemotePoint:
 
     ``rows``, ``events`` and ``output`` are line counts (None: the remote does not say, so nothing may be sent to that
     stream); ``tail`` is the last row, ``runtime`` in seconds. ``config`` holds plain values; ``internal`` is what
-    the tracker keeps in it for itself (W&B: ``_wandb``). ``started`` is False for a run that was made and never written.
+    the tracker keeps in it for itself (W&B: ``_wandb``). ``started`` is False for a run that was
+    made and never written.
     """
 
     path: RunPath
