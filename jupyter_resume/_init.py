@@ -16,6 +16,7 @@ from .identity import RunPath, generate_id
 from .origin import NotebookRef, Origin
 from .policy import Asked, Decision, Policy, decide, looks_for_unfinished, read_policy
 from .settings import Settings
+from .store import notebooks
 from .store.home import Store
 from .store.record import ResumePoint, Tail
 from .store.writer import Writer
@@ -81,6 +82,7 @@ def start(
         _describe(run, asked_for, changes)
         return run, False
     store = Store()
+    whence = notebooks.known(store.catalog, whence)
     for _ in range(_TRIES):
         found = _find(store, asked, asked_for, whence)
         decision = _decide(asked, found, whence)
@@ -176,7 +178,7 @@ def _point(path: RunPath, found: Tail | None, asked_for: Settings, whence: Origi
     point.origin = origin.dump(whence)
     point.mode = asked_for.mode
     point.sessions += 1
-    point.state, point.exit_code = "running", None
+    point.state, point.exit_code, point.restored = "running", None, {}
     return point
 
 

@@ -158,6 +158,19 @@ class Run:
         return self._writer.point.meta.get("job_type")
 
     @property
+    def total(self) -> int | None:
+        """The step at which the run is expected to be done, for a progress bar; None if nobody said."""
+        total = self._writer.point.meta.get("total")
+        return total if isinstance(total, int) else None
+
+    @total.setter
+    def total(self, steps: int | None) -> None:
+        if steps is not None and (isinstance(steps, bool) or not isinstance(steps, int) or not 0 < steps < 1 << 53):
+            raise InvalidInput(f"total={steps!r:.60} is no number of steps: pass a positive integer, or None.")
+        if steps != self.total:
+            self.describe(total=steps)
+
+    @property
     def files(self) -> dict[str, FileEntry]:
         """The saved files, by name."""
         return self._writer.files()
@@ -300,9 +313,11 @@ class Run:
                 restored = files.restore_from(self._store, source, name, into, replace)
         except ResumeError as error:
             self.not_restored[_plain(name)] = str(error)
+            self._writer.put(lines.RESTORED, {"name": _plain(name)[:400], "why": str(error)[:1000]})
             raise
         self.not_restored.pop(restored.file, None)
         self.restored.append(restored)
+        self._writer.put(lines.RESTORED, restored.dump())
         return restored
 
     def finish(self, exit_code: int | None = None) -> None:
@@ -329,7 +344,7 @@ class Run:
                 self.catalogue()
 
     def describe(self, **values: Any) -> None:
-        """Set name, notes, tags, group or job_type."""
+        """Set name, notes, tags, group, job_type or total."""
         if self.closed:
             raise RunClosed(
                 f"Run {self.path} has ended ({self.state}): init(id={self.id!r}, resume='allow') continues it."

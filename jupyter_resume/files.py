@@ -61,6 +61,10 @@ class Restored:
             raise InvalidInput(f"mode={mode!r} is not for reading: use 'rb' (checkpoints) or 'r' (text).")
         return open(self.path, mode)
 
+    def dump(self) -> dict[str, Any]:
+        """As plain values, for the record."""
+        return {"name": self.file, "size": self.size, "run": str(self.run), "copied": self.copied}
+
     def __fspath__(self) -> str:
         return str(self.path)
 

@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 
 _LARGEST_NOTEBOOK = 64 << 20
+_NOTEBOOK_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 @dataclass(frozen=True)
@@ -81,17 +82,25 @@ def read_notebook(path: Path) -> tuple[str | None, tuple[str, ...] | None]:
         cells = [cell["id"] for cell in notebook["cells"] if isinstance(cell.get("id"), str)] if lasting else None
     except (OSError, ValueError, KeyError, AttributeError, TypeError):
         return None, None
-    if not (isinstance(own, str) and re.fullmatch(r"[\w-]{1,64}", own)):
-        own = None
-    return own, None if cells is None else tuple(cells[:1000])
+    return as_notebook_id(own), None if cells is None else tuple(cells[:1000])
+
+
+def as_notebook_id(value: object) -> str | None:
+    """A notebook's id from its metadata; None for what is none of ours."""
+    return value if isinstance(value, str) and _NOTEBOOK_ID.fullmatch(value) else None
 
 
 def still_there(notebook: NotebookRef) -> bool:
-    """Whether a notebook lies where it did: there is a file, and its cells are not all another notebook's."""
-    return os.path.exists(notebook.path) and _alike(read_notebook(Path(notebook.path))[1], notebook.cells)
+    """Whether a notebook lies where it did: there is a file, and neither its id nor all its cells are another's."""
+    if not os.path.exists(notebook.path):
+        return False
+    notebook_id, cells = read_notebook(Path(notebook.path))
+    if notebook_id and notebook.notebook_id:
+        return notebook_id == notebook.notebook_id
+    return alike(cells, notebook.cells)
 
 
-def _alike(some: tuple[str, ...] | None, others: tuple[str, ...]) -> bool:
+def alike(some: tuple[str, ...] | None, others: tuple[str, ...]) -> bool:
     """Whether these may be cells of one notebook; where either are unknown, they may."""
     return not (some and others) or not set(some).isdisjoint(others)
 
@@ -99,9 +108,9 @@ def _alike(some: tuple[str, ...] | None, others: tuple[str, ...]) -> bool:
 def same(now: Origin, then: Origin, there: Callable[[NotebookRef], bool] = still_there) -> bool:
     """Whether a run that came from ``then`` belongs to what runs ``now``.
 
-    A program is its path and working directory. A notebook is its path, unless its cells say that another
-    notebook lies there now; it is followed through a rename by the kernel that stayed the same, or by its cells
-    if it is not at its old path any more. While it still is, the same cells elsewhere are a copy.
+    A program is its path and working directory. A notebook is its path, unless its id or its cells say that another
+    notebook lies there now; it is followed through a rename by the kernel that stayed the same, or by its id or its
+    cells if it is not at its old path any more. While it still is, the same id or cells elsewhere are a copy.
     """
     if isinstance(now, ProgramRef) or isinstance(then, ProgramRef):
         return now == then and bool(now.path)
@@ -109,10 +118,11 @@ def same(now: Origin, then: Origin, there: Callable[[NotebookRef], bool] = still
         return True
     if not (now.path and then.path):
         return False
+    if now.notebook_id and then.notebook_id:
+        return now.notebook_id == then.notebook_id and (now.path == then.path or not there(then))
     if now.path == then.path:
-        return _alike(now.cells, then.cells)
-    same_id = now.notebook_id is not None and now.notebook_id == then.notebook_id
-    return (same_id or not set(now.cells).isdisjoint(then.cells)) and not there(then)
+        return alike(now.cells, then.cells)
+    return not set(now.cells).isdisjoint(then.cells) and not there(then)
 
 
 def this_program() -> ProgramRef:

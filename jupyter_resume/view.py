@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from ._run import Run
-from .files import Restored
 from .store.home import Store
 from .store.record import Tail
 from .wording import size_of
@@ -29,7 +28,10 @@ class Metric:
 
 @dataclass(frozen=True)
 class RunView:
-    """A run as it stood ``at`` (Unix seconds). ``step`` is the next to log, ``elapsed`` seconds over all sessions."""
+    """A run as it stood ``at`` (Unix seconds). ``step`` is the next to log, ``elapsed`` seconds over all sessions.
+
+    ``total`` is the step at which its user expects it to be done, if that was said.
+    """
 
     path: str
     name: str
@@ -46,6 +48,7 @@ class RunView:
     not_restored: tuple[tuple[str, str], ...] = ()
     waiting: int = 0
     notes: str | None = None
+    total: int | None = None
 
 
 class Course:
@@ -105,35 +108,45 @@ def of_run(run: Run, course: Course) -> RunView:
         at=time.time(),
         metrics=course.metrics(run.summary.as_dict()),
         files=tuple((entry.name, entry.size) for entry in run.files.values()),
-        restored=tuple(dict.fromkeys(_restored(run, restored) for restored in run.restored)),
+        restored=tuple(dict.fromkeys(_restored(run.path, restored.dump()) for restored in run.restored)),
         not_restored=tuple(run.not_restored.items()),
         waiting=run.in_memory,
         notes=run.notes,
+        total=run.total,
     )
 
 
-def _restored(run: Run, restored: Restored) -> str:
+def _restored(run: str, restored: Mapping[str, Any]) -> str:
     """A restored file in a few words."""
-    of = "" if restored.run == run.run_path else f" of run {restored.run}"
-    how = "verified" if restored.copied else "in place already, verified"
-    return f"{restored.file} ({size_of(restored.size)}){of}, {how}"
+    of = "" if restored["run"] == run else f" of run {restored['run']}"
+    how = "verified" if restored["copied"] else "in place already, verified"
+    return f"{restored['name']} ({size_of(restored['size'])}){of}, {how}"
 
 
 def of_record(store: Store, tail: Tail) -> RunView:
     """The view of a run from its record, whoever writes it."""
+    record = store.record(tail.point.path)
+    return of_tail(tail, record.state(tail), Course(record.recent()).metrics(tail.point.summary))
+
+
+def of_tail(tail: Tail, state: str, metrics: tuple[Metric, ...]) -> RunView:
+    """The view of a run that stands at ``tail``, whose state and metrics are known."""
     point = tail.point
-    record = store.record(point.path)
+    run = str(point.path)
     return RunView(
-        path=str(point.path),
+        path=run,
         name=str(point.meta.get("name") or point.run_id),
-        state=record.state(tail),
+        state=state,
         resumed=point.sessions > 1,
-        starting_step=0,
+        starting_step=tail.starting_step if point.sessions > 1 else 0,
         reason=f"{point.sessions} sessions" if point.sessions > 1 else "",
         step=point.next_step,
         elapsed=point.runtime,
         at=point.updated,
-        metrics=Course(record.recent()).metrics(point.summary),
+        metrics=metrics,
         files=tuple((entry.name, entry.size) for entry in point.files.values()),
+        restored=tuple(_restored(run, one) for one in point.restored.values() if "why" not in one),
+        not_restored=tuple((one["name"], one["why"]) for one in point.restored.values() if "why" in one),
         notes=point.meta.get("notes"),
+        total=total if isinstance(total := point.meta.get("total"), int) else None,
     )

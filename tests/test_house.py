@@ -21,7 +21,7 @@ PACKAGE = Path(jupyter_resume.__file__).parent
 LAYERS = [
     {"errors", "identity", "notices", "wording"},
     {"keys"},
-    {"policy", "settings", "values", "origin", "tables"},
+    {"policy", "settings", "values", "origin", "tables", "curve"},
     {"transfer", "store", "remote"},
     {"login"},
     {"files", "recorded", "keeper"},
@@ -31,9 +31,9 @@ LAYERS = [
     {"_init"},
     {"api", "view"},
     {"render", "listing"},
-    {"notebook", "cli", "server", "__main__", "demo", "integrations", "keras", "util", "__init__"},
+    {"notebook", "lab", "cli", "server", "__main__", "demo", "integrations", "keras", "util", "__init__"},
 ]
-FACES = {"notebook", "server", "integrations", "keras", "demo"}
+FACES = {"notebook", "lab", "server", "integrations", "keras", "demo"}
 OF_JUPYTER_AND_FRAMEWORKS = {
     "IPython", "ipykernel", "ipywidgets", "jupyter_client", "jupyter_core", "jupyter_server", "nbclient", "nbformat",
     "keras", "torch", "jax", "numpy", "tensorflow",

@@ -20,9 +20,10 @@ ROW = "r"  # what one log() call recorded
 LATE_STEP = "o"  # the same, below the step that the run had reached: kept, out of order
 SUMMARY = "s"
 CONFIG = "c"
-META = "m"  # name, notes, tags, group, job_type
+META = "m"  # name, notes, tags, group, job_type, total
 FILE = "f"
 NO_FILE = "d"  # a file was taken out of the run: {"name"}
+RESTORED = "t"  # what came of a restore: {"name", "size", "run", "copied"}, or {"name", "why"} if nothing did
 END = "e"  # a change of state: how this writer left, with an exit code if there is one
 SESSION = "b"  # a client on another machine began a session: {"at", "fence": whether it took a fencing token}
 # What a writer on another machine sends by line numbers (see `server.streams`):

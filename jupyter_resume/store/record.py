@@ -11,17 +11,18 @@ from __future__ import annotations
 import heapq
 import re
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from ..errors import RecordDamaged, RecordTooNew, StoreUnwritable
 from ..identity import RunPath
-from . import lease, lines
+from . import edits, lease, lines
 
 FORMAT = 1
 _SEGMENT = re.compile(r"(\d{6,})\.jsonl")
 _CHUNK = 1 << 16
+_MOST_RESTORED = 100
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class ResumePoint:
 
     ``rows`` is how many lines the history has, ``tail`` the last of them; ``streams`` says the same of events and
     output: ``{"events": {"count": 3, "tail": "..."}, "output": {"count": 9}}``. ``fence`` is the token of the newest
-    session that asked for one.
+    session that asked for one. ``restored`` says of files that the last session asked for what came of it.
     """
 
     entity: str
@@ -73,6 +74,7 @@ class ResumePoint:
     filled: int = 0
     conflicts: int = 0
     fence: int = 0
+    restored: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def path(self) -> RunPath:
@@ -105,6 +107,11 @@ class ResumePoint:
             self.fence += bool(value["fence"])
         elif kind == lines.NO_FILE:
             self.files.pop(value["name"], None)
+        elif kind == lines.RESTORED:
+            self.restored.pop(value["name"], None)  # the last is the last of them
+            self.restored[value["name"]] = value
+            if len(self.restored) > _MOST_RESTORED:
+                del self.restored[next(iter(self.restored))]
         elif kind == lines.END:
             self.state, self.exit_code = value["state"], value.get("exit_code")
             self.updated = value.get("at", self.updated)
@@ -173,13 +180,18 @@ def _merge(into: dict[str, Any], change: dict[str, Any]) -> None:
 
 @dataclass(frozen=True)
 class Tail:
-    """Where a record stands: its last segment, the bytes of it that count, and the resume point there."""
+    """Where a record stands: its last segment, the bytes of it that count, and the resume point there.
+
+    ``starting_step`` is the one that the last session began with; ``edits`` are in the point, not in the record yet.
+    """
 
     token: int
     end: int
     point: ResumePoint
     owner: lease.Owner | None
     damaged: int
+    starting_step: int = 0
+    edits: tuple[str, ...] = ()
 
 
 class Record:
@@ -218,13 +230,20 @@ class Record:
                     "upper and lower case only: move that folder away, or use the run's own id.",
                     folder=self.folder,
                 )
-            return tail
+            return tail and self._edited(tail)
         except PermissionError as error:
             raise StoreUnwritable(
                 f"The record in {self.folder} cannot be read ({error.strerror}): it is another user's; start a run of "
                 "your own with another id, or set JUPYTER_RESUME_HOME to a folder of yours.",
                 folder=self.folder,
             ) from error
+
+    def _edited(self, tail: Tail) -> Tail:
+        if waiting := edits.names(self.folder):
+            for name in waiting:
+                tail.point.meta.update(edits.read(self.folder, name))
+            return replace(tail, edits=waiting)
+        return tail
 
     def _tail(self) -> Tail | None:
         tokens = self.tokens()
@@ -264,7 +283,8 @@ class Record:
         if point is None:
             return None
         owner = lease.Owner(**head["owner"]) if head else None
-        return Tail(token, end, point, owner, damaged)
+        begun = ResumePoint.load(head["snapshot"]).next_step if head else 0
+        return Tail(token, end, point, owner, damaged, begun)
 
     def _head(self, token: int) -> dict[str, Any] | None:
         with self.segment(token).open("rb") as file:
@@ -300,10 +320,10 @@ class Record:
 
     def scan(self) -> Iterator[tuple[str, Any]]:
         """Every readable line that counts, oldest first, as kind and value."""
-        for token, limit in self._chain():
-            yield from _read(self.segment(token), 0, limit)
+        for token, limit in self.chain():
+            yield from ((kind, value) for kind, value, _ in read_lines(self.segment(token), 0, limit))
 
-    def _chain(self) -> list[tuple[int, int | None]]:
+    def chain(self) -> list[tuple[int, int | None]]:
         """The segments that make up the run, oldest first, each with the bytes of it that count."""
         tail = self.tail()
         if tail is None:
@@ -350,7 +370,7 @@ class Record:
     def recent(self, most: int = 1 << 18) -> list[dict[str, Any]]:
         """The last rows of the history, from about the last ``most`` bytes of the record."""
         rows: list[dict[str, Any]] = []
-        for token, limit in reversed(self._chain()):
+        for token, limit in reversed(self.chain()):
             with self.segment(token).open("rb") as file:
                 end = file.seek(0, 2) if limit is None else limit
                 start = max(0, end - most)
@@ -379,13 +399,16 @@ class Record:
 
     def fenced(self) -> Iterator[dict[str, Any]]:
         """The rows that an overtaken writer appended after its successor had begun; reads only those bytes."""
-        for token, limit in self._chain():
-            late = _read(self.segment(token), limit, None) if limit is not None else ()
-            yield from (value for kind, value in late if kind in (lines.ROW, lines.LATE_STEP))
+        for token, limit in self.chain():
+            late = read_lines(self.segment(token), limit, None) if limit is not None else ()
+            yield from (value for kind, value, _ in late if kind in (lines.ROW, lines.LATE_STEP))
 
 
-def _read(path: Path, start: int, end: int | None) -> Iterator[tuple[str, Any]]:
-    """The readable lines of a segment between two offsets, which are ends of lines; None: to the end."""
+def read_lines(path: Path, start: int, end: int | None) -> Iterator[tuple[str, Any, int]]:
+    """The readable lines of a segment between two offsets, which are ends of lines; None: to the end.
+
+    Each comes as kind, value, and the offset of its end.
+    """
     with path.open("rb") as file:
         at = file.seek(start)
         for line in file:
@@ -393,7 +416,7 @@ def _read(path: Path, start: int, end: int | None) -> Iterator[tuple[str, Any]]:
             if end is not None and at > end:
                 return
             if line.endswith(b"\n") and (read := lines.unseal(line[:-1])):
-                yield read
+                yield *read, at
 
 
 def _lines_back_to_snapshot(path: Path) -> Iterator[tuple[int, bytes]]:

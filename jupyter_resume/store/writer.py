@@ -14,7 +14,7 @@ from typing import Any
 
 from ..errors import RunInUse, StoreError, StoreUnwritable
 from ..notices import Tell, tell
-from . import lease, lines
+from . import edits, lease, lines
 from .record import FORMAT, FileEntry, Record, ResumePoint, Tail
 
 BACKLOG_BOUND = 64 << 20  # bytes of lines kept in memory while the disk takes none
@@ -111,6 +111,8 @@ class Writer:
         if fd is None:
             return False
         self._fd, self.token = fd, token
+        if self._base is not None:  # the snapshot in the head has them
+            edits.settle(self.record.folder, self._base.edits)
         return True
 
     def row(self, row: dict[str, Any], finite: bool) -> None:
@@ -201,6 +203,7 @@ class Writer:
             if self.forked or self.closed:
                 return
             if self.fenced_by is None:
+                self._take_edits()
                 self.put(lines.END, {"state": state, "exit_code": exit_code, "at": time.time()})
             self._flush()
             if lost := len(self._backlog) + self._dropped:
@@ -237,7 +240,7 @@ class Writer:
         return len(self._backlog)
 
     def tend(self) -> None:
-        """What must happen now and then: write what waits, see a fence, show a sign of life."""
+        """What must happen now and then: write what waits, see a fence, take in edits, show a sign of life."""
         with self.lock:
             if self.forked or self.closed:
                 return
@@ -246,10 +249,22 @@ class Writer:
                 return
             if self.overtaken:
                 self._see_fence()
-            elif time.monotonic() - self._touched > lease.BEAT:
+                return
+            self._take_edits()
+            if time.monotonic() - self._touched > lease.BEAT:
                 self._touched = time.monotonic()
                 with contextlib.suppress(OSError):
                     os.utime(self.record.segment(self.token))
+
+    def _take_edits(self) -> None:
+        waiting = edits.names(self.record.folder)
+        if not waiting or self._fd is None or self._backlog:
+            return
+        for name in waiting:
+            if meta := edits.read(self.record.folder, name):
+                self.put(lines.META, meta)
+        if not self._backlog:
+            edits.settle(self.record.folder, waiting)
 
     def _see_fence(self) -> None:
         try:

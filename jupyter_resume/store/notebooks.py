@@ -1,0 +1,74 @@
+"""Which notebook lies at a path: the id in its metadata, told apart from the one in a copy.
+
+A notebook keeps its id wherever it is moved or sent. A copy has the same id at first; while the notebook that had it
+before is still where it was, the copy is given another. The sidebar writes it into the copy; until that is saved, the
+catalog knows it.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ..errors import StoreError
+from ..origin import NotebookRef, Origin, alike, read_notebook
+from .catalog import Catalog
+
+
+@dataclass(frozen=True)
+class Recognised:
+    """The id that a notebook has from now on; ``copy_of`` is the path of the notebook that it is a copy of."""
+
+    notebook_id: str
+    copy_of: str | None = None
+
+
+def recognise(catalog: Catalog, notebook: NotebookRef, lives: Callable[[str, str], bool] | None = None) -> Recognised:
+    """Which notebook this is; its ``notebook_id`` is what its metadata say. Noted in the catalog. Raises StoreError."""
+    here, told = catalog.notebook_at(notebook.path), notebook.notebook_id
+    if told is None:
+        if here is None or not _fits(catalog, here, notebook):
+            fresh = secrets.token_hex(8)
+            return Recognised(catalog.name_notebook(notebook.path, fresh, replace=here is not None))
+        return Recognised(catalog.name_notebook(notebook.path, here, replace=False))
+    before = catalog.place_of(told)
+    if before in (None, notebook.path) or not (lives or _lives)(before, told) or _one_file(before, notebook.path):
+        return Recognised(catalog.name_notebook(notebook.path, told, replace=here != told))
+    fresh = here if here not in (None, told) else secrets.token_hex(8)
+    return Recognised(catalog.name_notebook(notebook.path, fresh, replace=here != fresh), copy_of=before)
+
+
+def known(catalog: Catalog, whence: Origin) -> Origin:
+    """Where a run is started from, with the id that its notebook has by the catalog, if it has any."""
+    if not isinstance(whence, NotebookRef) or not whence.path:
+        return whence
+    try:
+        if whence.notebook_id is not None:
+            return replace(whence, notebook_id=recognise(catalog, whence).notebook_id)
+        here = catalog.notebook_at(whence.path)
+        return replace(whence, notebook_id=here) if here and _fits(catalog, here, whence) else whence
+    except StoreError:  # the catalog cannot be used: the notebook is found by its path and its cells
+        return whence
+
+
+def _fits(catalog: Catalog, notebook_id: str, notebook: NotebookRef) -> bool:
+    """Whether a notebook whose metadata say nothing may be the one that had this id at its path."""
+    last = catalog.last_of(notebook_id)
+    then = last.origin if last else None
+    return not isinstance(then, NotebookRef) or alike(notebook.cells, then.cells)
+
+
+def _lives(path: str, notebook_id: str) -> bool:
+    """Whether the notebook of an id is still at a path; it may not be saved with it yet."""
+    return os.path.exists(path) and read_notebook(Path(path))[0] in (None, notebook_id)
+
+
+def _one_file(some: str, other: str) -> bool:
+    """Whether two paths lead to one file, as over a second mount."""
+    try:
+        return os.path.samefile(some, other)
+    except OSError:
+        return False
