@@ -21,6 +21,7 @@ _BRAND = "var(--jp-brand-color1, #1976d2)"
 _GOOD = "var(--jp-success-color1, #388e3c)"
 _BAD = "var(--jp-error-color1, #d32f2f)"
 _WARN = "var(--jp-warn-color1, #f57c00)"
+_TRACK = "var(--jp-layout-color3, #bdbdbd)"
 _COLOURS = {"running": _BRAND, "finished": _GOOD, "failed": _BAD, "crashed": _BAD, "taken over": _BAD}
 _FRAME = (
     "padding:2px 0 2px 12px;max-width:60em;line-height:1.5;overflow-wrap:anywhere;"
@@ -102,7 +103,8 @@ def text(view: RunView) -> str:
     return "\n".join(
         [
             f"run {short(view.path, 400)}" + (f" ({short(view.name)})" if view.name not in view.path else ""),
-            f"  {view.state}, step {view.step}, {duration(view.elapsed)}, {headline(view)}, as of {clock(view.at)}",
+            f"  {view.state}, step {view.step}{_of_total(view)}, {duration(view.elapsed)}, {headline(view)},"
+            f" as of {clock(view.at)}",
             *(f"  {short(m.name):<{width}}  {number(m.last):>10}  {spark(m)}".rstrip() for m in shown),
             *(f"  {label:<{width}}  {line}" for label, line in said),
         ]
@@ -130,10 +132,28 @@ def html(view: RunView) -> str:
     return (
         f'<div style="border-left:3px solid {colour};{_FRAME}"><div><b>{said(short(view.path, 400))}</b>'
         + (f" {said(short(view.name))}" if view.name not in view.path else "")
-        + f'</div><div><b style="color:{colour}">● {esc(view.state)}</b> · step <b>{view.step}</b> · '
+        + f'</div><div><b style="color:{colour}">● {esc(view.state)}</b> · step <b>{view.step}</b>{_of_total(view)} · '
         f'{duration(view.elapsed)} · {esc(headline(view))}<span style="color:{_PALE};white-space:nowrap"> · as of '
         f"{clock(view.at)}</span>"
-        f"</div>{table}</div>"
+        f"</div>{bar(view)}{table}</div>"
+    )
+
+
+def _of_total(view: RunView) -> str:
+    return f" of {view.total}" if view.total else ""
+
+
+def bar(view: RunView) -> str:
+    """How far the run is, as a bar; nothing where nobody said how far it goes."""
+    if not view.total or view.total < 0:
+        return ""
+    colour = _COLOURS.get(view.state, _WARN)
+    done = min(view.step, view.total)
+    return (
+        f'<div role="progressbar" aria-label="steps" aria-valuemin="0" aria-valuemax="{view.total}" '
+        f'aria-valuenow="{done}" style="margin:4px 0;max-width:30em;height:4px;border-radius:2px;overflow:hidden;'
+        f'background:{_TRACK}"><div style="width:{100 * done / view.total:.1f}%;height:4px;background:{colour}">'
+        "</div></div>"
     )
 
 

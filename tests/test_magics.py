@@ -29,7 +29,7 @@ from jupyter_resume.tables import Message, Table
 
 from .kernel import Cell, Kernel
 
-MAGICS = {"wb_init", "wb_log", "wb_save", "wb_restore", "wb_status", "wb_files", "wb_runs", "wb_finish"}
+MAGICS = {"wb_init", "wb_log", "wb_save", "wb_restore", "wb_status", "wb_files", "wb_runs", "wb_widget", "wb_finish"}
 
 
 class Shell(InteractiveShell):  # type: ignore[misc]
@@ -298,7 +298,7 @@ def footprint(shell: Shell) -> dict[str, Any]:
         "registry": "ResumeMagics" in shell.magics_manager.registry,
         "configurables": sum(isinstance(one, ResumeMagics) for one in shell.configurables),
         "matchers": shell.Completer.custom_matchers.count(completion.complete),
-        "events": shell.events.callbacks["post_run_cell"].count(extension._after_cell),
+        "events": shell.events.callbacks["post_run_cell"].count(live.after_cell),
         "formatter": Run in shell.display_formatter.ipython_display_formatter,
     }
 

@@ -320,7 +320,7 @@ def test_a_record_has_a_view_without_its_writer(store: Store) -> None:
     assert tail is not None
     one = view.of_record(store, tail)
     assert (one.state, one.step, one.notes, one.metrics) == ("finished", 2, "why", (Metric("loss", 0.5, (1.0, 0.5)),))
-    assert render.headline(one) == "resumed: 2 sessions"
+    assert render.headline(one) == "resumed at step 1: 2 sessions"
 
 
 # Live, in a real kernel
@@ -431,7 +431,7 @@ def test_a_forked_child_neither_shows_the_run_nor_waits_for_who_does(kernel: Ker
     cell = kernel.check(
         "import multiprocessing\nfrom jupyter_resume.notebook import live\nrun = %wb_init --project p\n"
         "run.log({'loss': 1})\n"
-        "with live._views[run]._lock:\n"
+        "with live._watches[run]._lock:\n"
         "    child = multiprocessing.get_context('fork').Process(target=live.flush_all)\n"
         "    child.start()\n    child.join(20)\n"
         "print('ended with', child.exitcode)"

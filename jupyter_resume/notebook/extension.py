@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-from typing import Any
 
 from IPython.core.interactiveshell import InteractiveShell
 
@@ -18,7 +17,9 @@ def load(shell: InteractiveShell) -> None:
     shell.register_magics(ResumeMagics)  # the shell makes the instance, and keeps it in its registry
     if shell.Completer is not None and completion.complete not in shell.Completer.custom_matchers:
         shell.Completer.custom_matchers.append(completion.complete)
-    shell.events.register("post_run_cell", _after_cell)
+    live.before_cell()  # the one that loads the extension
+    shell.events.register("pre_run_cell", live.before_cell)
+    shell.events.register("post_run_cell", live.after_cell)
     atexit.register(live.flush_all)  # a run begun after this is closed before: its view says how
     if shell.display_formatter is not None:
         shell.display_formatter.ipython_display_formatter.for_type(Run, lambda run: _show(shell, run))
@@ -34,8 +35,9 @@ def unload(shell: InteractiveShell) -> None:
     shell.configurables[:] = [one for one in shell.configurables if not isinstance(one, ResumeMagics)]
     if shell.Completer is not None and completion.complete in shell.Completer.custom_matchers:
         shell.Completer.custom_matchers.remove(completion.complete)
-    if _after_cell in shell.events.callbacks["post_run_cell"]:
-        shell.events.unregister("post_run_cell", _after_cell)
+    for event, callback in (("pre_run_cell", live.before_cell), ("post_run_cell", live.after_cell)):
+        if callback in shell.events.callbacks[event]:
+            shell.events.unregister(event, callback)
     if shell.display_formatter is not None:
         shell.display_formatter.ipython_display_formatter.pop(Run, None)
 
@@ -45,7 +47,3 @@ def _show(shell: InteractiveShell, run: Run) -> None:
         live.show(shell, run)
     else:
         print(run)
-
-
-def _after_cell(result: Any) -> None:
-    live.flush_all()

@@ -7,7 +7,7 @@ import ast
 import re
 import shlex
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
@@ -25,6 +25,9 @@ from ..store.home import Store
 from ..tables import Message, Table
 from . import live, session
 from .configured import Configured
+
+if TYPE_CHECKING:
+    from .widget import RunWidget
 
 
 @magics_class
@@ -140,6 +143,19 @@ class ResumeMagics(Magics, Configured):
         """The runs of this machine's store, newest first."""
         asked = _parse(self.wb_runs, line)
         return listing.runs(Store(), asked.entity, asked.project)
+
+    @magic_arguments()
+    @argument("--total", type=int, help="the step at which the run is expected to be done: shows progress")
+    @line_magic
+    def wb_widget(self, line: str) -> RunWidget:
+        """Show the active run with buttons to restore its files and to finish it; returns the widget."""
+        asked = _parse(self.wb_widget, line)
+        run = _active.need("%wb_widget")
+        from . import widget  # ipywidgets takes a while to import
+
+        shown = widget.of(run, asked.total, self.shell)
+        shown.display()
+        return shown
 
     @magic_arguments()
     @argument("--exit-code", type=int, help="0 finishes the run, anything else fails it")
