@@ -62,3 +62,8 @@ def unload_ipython_extension(shell: InteractiveShell) -> None:
     from .notebook.extension import unload
 
     unload(shell)
+
+
+def _jupyter_labextension_paths() -> list[dict[str, str]]:
+    """Where the sidebar lies, for ``jupyter-builder develop``."""
+    return [{"src": "labextension", "dest": "jupyter-resume"}]

@@ -1,0 +1,79 @@
+/** The sidebar, and the commands around it. */
+
+import { ILayoutRestorer, JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
+import { Clipboard, ICommandPalette } from '@jupyterlab/apputils';
+import { INotebookTracker, NotebookActions } from '@jupyterlab/notebook';
+import { ITranslator, nullTranslator } from '@jupyterlab/translation';
+import { resumeIcon } from '../icon';
+import { CATEGORY, DOMAIN, IFollower, IRecoveries } from '../tokens';
+import { Sidebar } from '../ui/sidebar';
+
+const BEGINNING = '%load_ext jupyter_resume\nrun = %wb_init --resume allow';
+
+export const panel: JupyterFrontEndPlugin<void> = {
+  id: 'jupyter-resume:panel',
+  description: 'A sidebar that shows the run of the notebook in front, and past runs.',
+  autoStart: true,
+  requires: [IFollower, IRecoveries, INotebookTracker],
+  optional: [ITranslator, ILayoutRestorer, ICommandPalette],
+  activate: (
+    app: JupyterFrontEnd,
+    follower: IFollower,
+    recoveries: IRecoveries,
+    tracker: INotebookTracker,
+    translator: ITranslator | null,
+    restorer: ILayoutRestorer | null,
+    palette: ICommandPalette | null
+  ) => {
+    const { commands, shell } = app;
+    const trans = (translator ?? nullTranslator).load(DOMAIN);
+    const sidebar = new Sidebar({
+      trans,
+      follower,
+      recoveries,
+      execute: (command, args) => (commands.hasCommand(command) ? commands.execute(command, args) : Promise.resolve())
+    });
+    sidebar.id = 'jupyter-resume-panel';
+    sidebar.title.icon = resumeIcon;
+    sidebar.title.caption = trans.__('Run of this notebook');
+    sidebar.node.setAttribute('role', 'region');
+    sidebar.node.setAttribute('aria-label', trans.__('Run of this notebook'));
+    shell.add(sidebar, 'right', { rank: 600 });
+    restorer?.add(sidebar, sidebar.id);
+
+    commands.addCommand('jupyter-resume:open', {
+      label: trans.__('Show the Run of This Notebook'),
+      caption: trans.__('Open the sidebar with state, metrics, files and past runs'),
+      icon: resumeIcon,
+      execute: () => shell.activateById(sidebar.id)
+    });
+    commands.addCommand('jupyter-resume:refresh', {
+      label: trans.__('Refresh the Run of This Notebook'),
+      caption: trans.__('Ask the server now'),
+      isEnabled: () => sidebar.isVisible,
+      execute: () => follower.refresh()
+    });
+    commands.addCommand('jupyter-resume:begin', {
+      label: trans.__('Insert a Cell That Begins a Run'),
+      caption: trans.__('Put %load_ext jupyter_resume and %wb_init at the top of the notebook'),
+      isEnabled: () => tracker.currentWidget !== null,
+      execute: () => {
+        const notebook = tracker.currentWidget?.content;
+        if (notebook?.model && !notebook.model.readOnly) {
+          notebook.activeCellIndex = 0;
+          NotebookActions.insertAbove(notebook);
+          notebook.activeCell?.model.sharedModel.setSource(BEGINNING);
+          shell.activateById(tracker.currentWidget?.id ?? '');
+        }
+      }
+    });
+    commands.addCommand('jupyter-resume:copy', {
+      label: trans.__('Copy to the Clipboard'),
+      isVisible: () => false,
+      execute: args => Clipboard.copyToSystem(String(args.text ?? ''))
+    });
+    for (const command of ['jupyter-resume:open', 'jupyter-resume:refresh', 'jupyter-resume:begin']) {
+      palette?.addItem({ command, category: trans.__(CATEGORY) });
+    }
+  }
+};

@@ -1,0 +1,97 @@
+/** Resuming: run the planned cells again, in order, once there is a kernel to run them in. */
+
+import { ISessionContext } from '@jupyterlab/apputils';
+import { Cell } from '@jupyterlab/cells';
+import { NotebookActions, NotebookPanel } from '@jupyterlab/notebook';
+import { ITranslator } from '@jupyterlab/translation';
+import { ICell, IPlan, plan } from './plan';
+import { Watch } from './watch';
+
+/** Milliseconds that a kernel has to come back before we say that it does not. */
+const PATIENCE = 120_000;
+
+/** What is being done about a resume: waiting for the kernel, running the cells; or why it went wrong. */
+export interface IProgress {
+  phase: 'waiting' | 'running' | 'failed';
+  why: string;
+}
+
+/** The cells that resuming this notebook will run. */
+export function planOf(watch: Watch): IPlan {
+  return plan(watch.panel.content.widgets.map(described), watch.running);
+}
+
+function described({ model }: Cell): ICell {
+  const tags: unknown = model.getMetadata('tags');
+  return {
+    id: model.id,
+    code: model.type === 'code',
+    source: model.sharedModel.getSource(),
+    tags: Array.isArray(tags) ? tags.filter(tag => typeof tag === 'string') : []
+  };
+}
+
+/**
+ * Run the plan's cells in the notebook's kernel; resolves once they have ended, to whether all went well.
+ *
+ * A dead kernel is started again first; one that the server is bringing back is awaited. `chosen` is the path of
+ * the run that the cells shall continue, if it is not the notebook's own. Rejects if there is no kernel to be had.
+ */
+export async function resume(
+  watch: Watch,
+  cells: IPlan,
+  options: { chosen?: string; translator?: ITranslator; onRunning?: () => void }
+): Promise<boolean> {
+  const { panel } = watch;
+  await revive(panel.sessionContext);
+  if (options.chosen) {
+    await choose(panel.sessionContext, options.chosen);
+  }
+  const wanted = cells.cells.flatMap(cell => panel.content.widgets.find(widget => widget.model.id === cell.id) ?? []);
+  watch.settle();
+  options.onRunning?.();
+  return NotebookActions.runCells(panel.content, wanted, panel.sessionContext, undefined, options.translator);
+}
+
+/** Wait until the kernel takes requests, starting it if it is dead. */
+async function revive(context: ISessionContext): Promise<void> {
+  await context.ready;
+  if (context.session?.kernel?.status === 'dead' || !context.session?.kernel) {
+    await context.restartKernel();
+  }
+  await idle(context);
+}
+
+function idle(context: ISessionContext): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const there = () => context.session?.kernel?.status === 'idle';
+    const end = (settle: () => void) => {
+      clearTimeout(timer);
+      context.statusChanged.disconnect(look);
+      settle();
+    };
+    const look = () => {
+      if (there()) {
+        end(resolve);
+      }
+    };
+    const timer = setTimeout(() => end(() => reject(new Error(context.kernelDisplayStatus))), PATIENCE);
+    context.statusChanged.connect(look);
+    look();
+  });
+}
+
+/** Let the next run that is begun in this kernel be the one of this path; once. */
+async function choose(context: ISessionContext, path: string): Promise<void> {
+  const code = `from jupyter_resume.notebook import chosen as _c; _c.choose(${JSON.stringify(path)}); del _c`;
+  const future = context.session?.kernel?.requestExecute({ code, silent: true, store_history: false });
+  const reply = await future?.done;
+  if (reply?.content.status !== 'ok') {
+    throw new Error(reply?.content.status === 'error' ? reply.content.evalue : 'the kernel does not answer');
+  }
+}
+
+/** Whether a notebook's kernel is free to run the cells now. */
+export function free(panel: NotebookPanel): boolean {
+  return panel.sessionContext.session?.kernel?.status !== 'busy';
+}

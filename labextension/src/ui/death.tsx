@@ -1,0 +1,127 @@
+/** After a death: what it cost, and how to go on. */
+
+import * as React from 'react';
+import { ISituation } from '../follow';
+import { IPlan } from '../plan';
+import { IRecovery } from '../recovery';
+import { planOf } from '../resume';
+import { clock, count, short, size } from '../words';
+import { Button, Said } from './parts';
+import { useScope } from './scope';
+
+const MOST_CELLS = 30;
+
+export function Death({ situation }: { situation: ISituation }): JSX.Element | null {
+  const { trans, recoveries } = useScope();
+  const { watch, death, view, detail } = situation;
+  const [, redraw] = React.useReducer((n: number) => n + 1, 0);
+  const recovery = watch ? recoveries.of(watch) : null;
+  React.useEffect(() => {
+    if (recovery?.phase !== 'counting') {
+      return undefined;
+    }
+    const timer = setInterval(redraw, 1000); // a countdown, not a poll
+    return () => clearInterval(timer);
+  }, [recovery?.phase]);
+  if (!watch || !view || !recovery || recovery.phase === 'running') {
+    return null;
+  }
+  const plan = planOf(watch);
+  const lost = detail?.row.rows_lost;
+  const file = detail?.row.last_file ?? null;
+  const lastStep = detail ? detail.row.last_step : view.step - 1;
+  return (
+    <section className="jp-Resume-death" role="alert" aria-label={trans.__('The run stopped')}>
+      <h3>
+        {death
+          ? trans.__('The kernel died at %1.', clock(death.at))
+          : view.state === 'crashed'
+            ? trans.__('This run was cut off at step %1.', count(view.step))
+            : trans.__('This run is not finished.')}
+      </h3>
+      <dl className="jp-Resume-numbers">
+        <div>
+          <dt>{trans.__('Last step')}</dt>
+          <dd>{lastStep < 0 ? '–' : count(lastStep)}</dd>
+        </div>
+        <div>
+          <dt>{trans.__('Rows lost')}</dt>
+          <dd className="jp-Resume-lost">{lost === undefined ? '…' : count(lost)}</dd>
+        </div>
+      </dl>
+      {file && (
+        <p className="jp-Resume-lastFile">
+          {trans.__('Last saved file:')} <Said text={file.name} width={100} /> ({size(file.size)}
+          {file.step !== null && file.step >= 0 && <>, {trans.__('step %1', count(file.step))}</>})
+        </p>
+      )}
+      <Answer situation={situation} plan={plan} recovery={recovery} />
+      <Cells plan={plan} />
+    </section>
+  );
+}
+
+function Answer({ situation, plan, recovery }: { situation: ISituation; plan: IPlan; recovery: IRecovery }): JSX.Element {
+  const { trans, recoveries } = useScope();
+  const { watch } = situation;
+  const go = () => void (watch && recoveries.resume(watch));
+  const { limit } = recoveries.automatic;
+  if (recovery.phase === 'waiting') {
+    return <p aria-live="polite">{trans.__('Waiting for the kernel to come back…')}</p>;
+  }
+  if (recovery.phase === 'counting') {
+    const left = Math.max(0, Math.ceil(recovery.due - Date.now() / 1000));
+    return (
+      <>
+        <p>{trans.__('It resumes by itself in %1 s (attempt %2 of %3).', left, recovery.attempt, limit)}</p>
+        <div className="jp-Resume-actions">
+          <Button primary onClick={go}>
+            {trans.__('Resume now')}
+          </Button>
+          <Button onClick={() => watch && recoveries.cancel(watch)}>{trans.__('Not by itself')}</Button>
+        </div>
+      </>
+    );
+  }
+  return (
+    <>
+      {recovery.phase === 'failed' && (
+        <p className="jp-Resume-warning">{trans.__('The kernel did not come back (%1).', short(recovery.why, 200))}</p>
+      )}
+      {recovery.attempt > limit && (
+        <p className="jp-Resume-warning">
+          {trans._n('It resumed by itself %1 time, and does not again.', 'It resumed by itself %1 times, and does not again.', limit)}
+        </p>
+      )}
+      <div className="jp-Resume-actions">
+        <Button primary onClick={go} disabled={!plan.cells.length}>
+          {trans.__('Resume')}
+        </Button>
+      </div>
+    </>
+  );
+}
+
+/** What resuming will run, before it does. */
+function Cells({ plan }: { plan: IPlan }): JSX.Element {
+  const { trans } = useScope();
+  const number = plan.cells.length;
+  const why = {
+    tag: trans._n('Resume runs the cell tagged “resume”:', 'Resume runs the %1 cells tagged “resume”:', number),
+    running: trans._n('Resume runs the cell that was running:', 'Resume runs %1 cells, from the top to the one that was running:', number),
+    all: trans._n('Resume runs the one cell of this notebook:', 'Resume runs all %1 cells, as it is not known which was running:', number)
+  }[plan.by];
+  return (
+    <div className="jp-Resume-plan">
+      <p>{why}</p>
+      <ol>
+        {plan.cells.slice(0, MOST_CELLS).map(cell => (
+          <li key={cell.id}>
+            <code title={short(cell.source, 500)}>{short(cell.source.trim().split('\n').slice(0, 2).join(' ⏎ '), 90)}</code>
+          </li>
+        ))}
+      </ol>
+      {number > MOST_CELLS && <p>{trans.__('and %1 more', number - MOST_CELLS)}</p>}
+    </div>
+  );
+}

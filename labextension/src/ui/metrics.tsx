@@ -1,0 +1,122 @@
+/** The metrics: last value and course of each, small and readable. */
+
+import * as React from 'react';
+import { ICurve, draw, nearest } from '../curves';
+import { IDetail } from '../server';
+import { IRunView } from '../run';
+import { count, short, value } from '../words';
+import { Said, Section, useFirst } from './parts';
+import { useScope } from './scope';
+
+const FIRST = 8;
+const WIDTH = 300;
+const HEIGHT = 44;
+
+export function Metrics({ view, detail }: { view: IRunView; detail: IDetail | null }): JSX.Element | null {
+  const { trans } = useScope();
+  const [log, setLog] = React.useState(false);
+  const curves = all(view, detail);
+  const [shown, more] = useFirst(curves, FIRST);
+  if (!curves.length) {
+    return null;
+  }
+  const reading = detail !== null && detail.loaded < 1;
+  return (
+    <Section
+      title={trans.__('Metrics')}
+      count={curves.length + (detail?.more.metrics ?? view.more.metrics)}
+      extra={
+        <label className="jp-Resume-switch">
+          <input type="checkbox" checked={log} onChange={event => setLog(event.target.checked)} />
+          {trans.__('log scale')}
+        </label>
+      }
+    >
+      {reading && (
+        <div className="jp-Resume-progress">
+          <progress value={detail.loaded} max={1} aria-label={trans.__('Reading the history')} />
+          <span>{trans.__('reading the history')}</span>
+        </div>
+      )}
+      {shown.map(curve => (
+        <Curve key={curve.name} curve={curve} log={log} />
+      ))}
+      {more}
+    </Section>
+  );
+}
+
+/** The curves that the server knows, each with the kernel's newer last value; without a server the view's own. */
+function all(view: IRunView, detail: IDetail | null): ICurve[] {
+  const known = detail?.curves ?? new Map<string, ICurve>();
+  const names = new Set(view.metrics.map(metric => metric.name));
+  const fromView = view.metrics.map(metric => {
+    const curve = known.get(metric.name);
+    return curve
+      ? { ...curve, last: metric.last ?? curve.last }
+      : { name: metric.name, last: metric.last, steps: metric.points.map((_, n) => n), values: metric.points, exact: false };
+  });
+  return [...fromView, ...[...known.values()].filter(curve => !names.has(curve.name))];
+}
+
+const Curve = React.memo(function Curve({ curve, log }: { curve: ICurve; log: boolean }): JSX.Element {
+  const { trans } = useScope();
+  const [at, setAt] = React.useState<number | null>(null);
+  const drawing = React.useMemo(() => draw(curve, WIDTH, HEIGHT, log), [curve, log]);
+  const pointed = drawing && at !== null ? nearest(curve, drawing.first + at * (drawing.last - drawing.first)) : null;
+  const onMove = (event: React.PointerEvent) => {
+    const box = event.currentTarget.getBoundingClientRect();
+    setAt(box.width ? Math.min(1, Math.max(0, (event.clientX - box.left) / box.width)) : null);
+  };
+  const rule = drawing && pointed && drawing.last > drawing.first ? (pointed.step - drawing.first) / (drawing.last - drawing.first) : 0.5;
+  const drawn = drawing !== null && curve.values.length > 1;
+  return (
+    <div className="jp-Resume-metric">
+      <div className="jp-Resume-metricLine">
+        <span className="jp-Resume-metricName">
+          <Said text={curve.name} width={80} />
+        </span>
+        <span className="jp-Resume-metricValue">
+          {pointed ? (
+            <>
+              <small>{curve.exact && trans.__('step %1', count(pointed.step))}</small> {value(pointed.value)}
+            </>
+          ) : (
+            <bdi>{value(curve.last)}</bdi>
+          )}
+        </span>
+      </div>
+      {drawn && (
+        <>
+          <svg
+            className="jp-Resume-curve"
+            viewBox={`0 -2 ${WIDTH} ${HEIGHT + 4}`}
+            preserveAspectRatio="none"
+            role="img"
+            aria-label={trans.__(
+              '%1: lowest %2, highest %3, last %4',
+              short(curve.name, 80),
+              value(drawing.low),
+              value(drawing.high),
+              value(curve.last)
+            )}
+            onPointerMove={onMove}
+            onPointerLeave={() => setAt(null)}
+          >
+            {drawing.lines.map((points, n) => (
+              <polyline key={n} points={points} vectorEffect="non-scaling-stroke" />
+            ))}
+            {pointed && at !== null && (
+              <line x1={rule * WIDTH} x2={rule * WIDTH} y1={-2} y2={HEIGHT + 2} vectorEffect="non-scaling-stroke" />
+            )}
+          </svg>
+          <div className="jp-Resume-range" aria-hidden="true">
+            <span>{trans.__('%1 to %2', value(drawing.low), value(drawing.high))}</span>
+            {curve.exact && <span>{trans.__('steps %1–%2', count(drawing.first), count(drawing.last))}</span>}
+          </div>
+        </>
+      )}
+      {!drawn && log && curve.values.length > 1 && <p className="jp-Resume-pale">{trans.__('No value above 0 to draw on a log scale.')}</p>}
+    </div>
+  );
+});

@@ -1,0 +1,202 @@
+/** Past runs: this notebook's, its project's or all, to be searched, looked at and resumed. */
+
+import { Poll } from '@lumino/polling';
+import * as React from 'react';
+import { ISituation } from '../follow';
+import { carried } from '../identity';
+import { IRunRow } from '../run';
+import * as server from '../server';
+import { age, clock, count } from '../words';
+import { Button, Said, Section, State } from './parts';
+import { useScope } from './scope';
+
+type Reach = 'notebook' | 'project' | 'all';
+const PERIOD = 5000;
+const SETTLED = 200; // milliseconds without a key before a search is sent
+
+export function Runs({ situation }: { situation: ISituation }): JSX.Element {
+  const { trans } = useScope();
+  const { watch, view } = situation;
+  const [entity, project] = (view?.path ?? '').split('/');
+  const [chosen, setReach] = React.useState<Reach>('notebook');
+  const reach: Reach = !watch ? 'all' : chosen === 'project' && !project ? 'notebook' : chosen;
+  const [typed, setTyped] = React.useState('');
+  const q = useSettled(typed.trim(), SETTLED);
+  const asked: server.IRunsAsked = React.useMemo(
+    () => ({
+      ...(reach === 'notebook' && watch ? { notebook: watch.path, notebook_id: carried(watch.panel)?.notebook_id ?? undefined } : {}),
+      ...(reach === 'project' ? { entity, project } : {}),
+      q
+    }),
+    [reach, watch, watch?.path, entity, project, q]
+  );
+  const { pages, trouble, more } = usePages(asked);
+  const rows = pages?.flatMap(page => page.rows) ?? [];
+  const reaches: [Reach, string][] = [
+    ...(watch ? [['notebook', trans.__('This notebook')] as [Reach, string]] : []),
+    ...(watch && project ? [['project', trans.__('Project')] as [Reach, string]] : []),
+    ['all', trans.__('All')]
+  ];
+  return (
+    <Section title={trans.__('Runs')}>
+      <div className="jp-Resume-filter">
+        {reaches.length > 1 && (
+          <div className="jp-Resume-reach" role="group" aria-label={trans.__('Whose runs')}>
+            {reaches.map(([name, words]) => (
+              <button key={name} type="button" aria-pressed={reach === name} onClick={() => setReach(name)}>
+                {words}
+              </button>
+            ))}
+          </div>
+        )}
+        <input
+          type="search"
+          className="jp-Resume-search"
+          placeholder={trans.__('Search runs')}
+          aria-label={trans.__('Search runs by name or id')}
+          maxLength={200}
+          value={typed}
+          onChange={event => setTyped(event.target.value)}
+        />
+      </div>
+      {trouble && !pages && <p className="jp-Resume-pale">{trans.__('The runs cannot be listed: %1', trouble)}</p>}
+      {!pages && !trouble && <p className="jp-Resume-pale">{trans.__('Looking for runs…')}</p>}
+      {pages && !rows.length && (
+        <p className="jp-Resume-pale">{q ? trans.__('No run matches.') : trans.__('No runs yet.')}</p>
+      )}
+      <ul className="jp-Resume-list jp-Resume-runs" aria-label={trans.__('Runs')}>
+        {rows.map(row => (
+          <Run key={row.path} row={row} situation={situation} />
+        ))}
+      </ul>
+      {pages?.[pages.length - 1]?.next && (
+        <button type="button" className="jp-Resume-more" onClick={more}>
+          {trans.__('Show more')}
+        </button>
+      )}
+    </Section>
+  );
+}
+
+const Run = React.memo(
+  function Run({ row, situation }: { row: IRunRow; situation: ISituation }): JSX.Element {
+    const { trans, follower, recoveries, execute } = useScope();
+    const { watch, view } = situation;
+    const shown = view?.path === row.path;
+    const notebook = row.origin?.path ?? null;
+    const here = watch !== null && notebook === watch.path;
+    return (
+      <li className={`jp-Resume-run${shown ? ' jp-mod-shown' : ''}`}>
+        <State of={row.state} />
+        <button
+          type="button"
+          className="jp-Resume-runName"
+          aria-current={shown ? 'true' : undefined}
+          title={trans.__('Look at this run')}
+          onClick={() => follower.choose(row.path)}
+        >
+          <span>
+            <Said text={row.name} width={80} />
+          </span>
+          <small title={clock(row.updated)}>
+            {row.last_step < 0 ? trans.__('no steps') : trans.__('step %1', count(row.last_step))} · {age(row.updated, trans)}
+            {!here && row.origin && (
+              <>
+                {' · '}
+                <Said text={row.origin.label} width={60} />
+              </>
+            )}
+          </small>
+        </button>
+        {row.resumable && here && (
+          <Button
+            label={trans.__('Resume %1', row.name.slice(0, 80))}
+            onClick={() => void (watch && recoveries.resume(watch, row.path))}
+          >
+            {trans.__('Resume')}
+          </Button>
+        )}
+        {row.resumable && !here && notebook !== null && (
+          <Button
+            label={trans.__('Open %1', notebook)}
+            onClick={() => void execute('docmanager:open', { path: notebook })}
+          >
+            {trans.__('Open')}
+          </Button>
+        )}
+      </li>
+    );
+  },
+  (before, after) =>
+    before.row === after.row &&
+    before.situation.watch === after.situation.watch &&
+    before.situation.view?.path === after.situation.view?.path
+);
+
+/** A value once it has stood still. */
+function useSettled<T>(value: T, delay: number): T {
+  const [settled, setSettled] = React.useState(value);
+  React.useEffect(() => {
+    const timer = setTimeout(() => setSettled(value), delay);
+    return () => clearTimeout(timer);
+  }, [value, delay]);
+  return settled;
+}
+
+/** The pages that were asked for so far; the first is kept up to date while the page is seen. */
+function usePages(asked: server.IRunsAsked): { pages: server.IRunsPage[] | null; trouble: string; more: () => void } {
+  const { follower } = useScope();
+  const [pages, setPages] = React.useState<server.IRunsPage[] | null>(null);
+  const [trouble, setTrouble] = React.useState('');
+  const wanted = React.useRef(asked);
+  wanted.current = asked;
+  React.useEffect(() => {
+    let tag = '';
+    setPages(null);
+    const poll = new Poll({
+      name: 'jupyter-resume:runs',
+      factory: async () => {
+        try {
+          const answer = await server.runs(asked, tag);
+          const { fresh } = answer;
+          if (fresh && wanted.current === asked) {
+            tag = answer.tag;
+            setPages(before => refreshed(before, fresh));
+          }
+          setTrouble('');
+        } catch (error) {
+          setTrouble(error instanceof Error ? error.message : String(error));
+          throw error;
+        }
+      },
+      frequency: { interval: PERIOD, backoff: true, max: 60_000 },
+      standby: () => document.hidden || !follower.viewed
+    });
+    return () => poll.dispose();
+  }, [asked, follower]);
+  const more = () => {
+    const after = pages?.[pages.length - 1]?.next;
+    if (after) {
+      void server.runs({ ...asked, after }, '').then(
+        ({ fresh }) => fresh && wanted.current === asked && setPages(before => (before ? [...before, fresh] : before)),
+        error => setTrouble(String(error))
+      );
+    }
+  };
+  return { pages, trouble, more };
+}
+
+/** The pages with a newer first one; what it pushed out or does not repeat stays, and so do rows that did not change. */
+function refreshed(before: server.IRunsPage[] | null, first: server.IRunsPage): server.IRunsPage[] {
+  const known = new Map(before?.flatMap(page => page.rows).map(row => [row.path, row]));
+  const rows = first.rows.map(row => {
+    const old = known.get(row.path);
+    return old && JSON.stringify(old) === JSON.stringify(row) ? old : row;
+  });
+  if (!before || before.length < 2) {
+    return [{ ...first, rows }];
+  }
+  const paths = new Set(rows.map(row => row.path));
+  const rest = before.map(page => ({ ...page, rows: page.rows.filter(row => !paths.has(row.path)) }));
+  return [{ ...first, rows }, ...rest];
+}
