@@ -161,6 +161,9 @@ export class Follower implements IDisposable {
 
   private _onCurrent(again: unknown = false): void {
     const panel = this._tracker.currentWidget;
+    if (panel) {
+      this._add(panel); // it may be in front before it is announced
+    }
     const watch = (panel && this._watches.get(panel)) || null;
     if (watch === this._current && again !== true) {
       return;

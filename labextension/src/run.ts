@@ -27,6 +27,8 @@ export interface IRunView {
   not_restored: [string, string][];
   waiting: number;
   notes: string;
+  /** Steps that the run will have, where it says so. */
+  total: number | null;
   more: { metrics: number; files: number };
 }
 
@@ -60,6 +62,8 @@ export interface IRunRow {
   origin: IOrigin | null;
   last_file: IFile | null;
   rows_lost: number;
+  /** Whether it is the run of the notebook that was asked for. */
+  mine: boolean;
 }
 
 const LONGEST = 10_000;
@@ -89,6 +93,7 @@ export function readView(data: unknown): IRunView | null {
     not_restored: list(from.not_restored).flatMap(readPair).map(([name, why]) => [name, text(why)]),
     waiting: number(from.waiting),
     notes: text(from.notes),
+    total: maybe(from.total),
     more: { metrics: number(more?.metrics), files: number(more?.files) }
   };
 }
@@ -136,7 +141,8 @@ export function readRow(data: unknown): IRunRow[] {
       updated: number(from.updated),
       origin: origin && { kind: text(origin.kind), label: text(origin.label), path: text(origin.path) || null },
       last_file: readFile(from.last_file)[0] ?? null,
-      rows_lost: number(from.rows_lost)
+      rows_lost: number(from.rows_lost),
+      mine: from.mine === true
     }
   ];
 }

@@ -36,27 +36,26 @@ export interface IDetail {
   config: [string, unknown][];
   files: IFile[];
   curves: Curves;
-  /** Steps that the run will have, where it says so. */
-  total: number | null;
   more: { metrics: number; config: number; files: number };
   /** How much of the history the server has read, up to 1. */
   loaded: number;
   cursor: string;
 }
 
+/** Which runs: those of a notebook, of a project, or all; and those that match what is searched for. */
 export interface IRunsAsked {
   notebook?: string;
   notebook_id?: string;
+  only?: 'mine';
   entity?: string;
   project?: string;
   q?: string;
-  after?: string;
-  limit?: number;
 }
 
+/** Runs from some place on, and how many there are in all. */
 export interface IRunsPage {
   rows: IRunRow[];
-  next: string | null;
+  total: number;
 }
 
 /** An answer and its tag; `fresh` is null where nothing changed since the tag that was sent. */
@@ -115,18 +114,17 @@ function readDetail(data: unknown, before: IDetail | null): IDetail | null {
     config: config ? Object.entries(config) : reset ? [] : (before?.config ?? []),
     files: Array.isArray(from.files) ? from.files.flatMap(readFile) : reset ? [] : (before?.files ?? []),
     curves: extend(before?.curves ?? new Map(), history?.metrics, reset),
-    total: maybe(from.total),
     more: { metrics: number(more?.metrics), config: number(more?.config), files: number(more?.files) },
     loaded: maybe(history?.loaded) ?? 1,
     cursor: text(from.cursor)
   };
 }
 
-/** Past runs, newest first, page by page. */
-export function runs(asked: IRunsAsked, tag: string): Promise<IAnswer<IRunsPage>> {
-  return look(address(['runs'], { ...asked }), tag, data => {
+/** Past runs from `offset` on, newest first. */
+export function runs(asked: IRunsAsked, offset: number, limit: number, tag: string): Promise<IAnswer<IRunsPage>> {
+  return look(address(['runs'], { ...asked, offset, limit }), tag, data => {
     const from = object(data);
-    return from && { rows: list(from.runs).flatMap(readRow), next: text(from.next) || null };
+    return from && { rows: list(from.runs).flatMap(readRow), total: number(from.total) };
   });
 }
 

@@ -9,8 +9,8 @@ import { useScope } from './scope';
 
 export function Head({ situation, view }: { situation: ISituation; view: IRunView }): JSX.Element {
   const { trans, follower, execute } = useScope();
-  const { detail, chosen } = situation;
-  const total = detail?.total ?? null;
+  const { chosen } = situation;
+  const { total } = view;
   return (
     <header className="jp-Resume-head">
       {chosen && (

@@ -12,6 +12,7 @@ import { useScope } from './scope';
 
 type Reach = 'notebook' | 'project' | 'all';
 const PERIOD = 5000;
+const PAGE = 50;
 const SETTLED = 200; // milliseconds without a key before a search is sent
 
 export function Runs({ situation }: { situation: ISituation }): JSX.Element {
@@ -22,23 +23,23 @@ export function Runs({ situation }: { situation: ISituation }): JSX.Element {
   const reach: Reach = !watch ? 'all' : chosen === 'project' && !project ? 'notebook' : chosen;
   const [typed, setTyped] = React.useState('');
   const q = useSettled(typed.trim(), SETTLED);
-  const asked: server.IRunsAsked = React.useMemo(
+  const asked = React.useMemo<server.IRunsAsked>(
     () => ({
-      ...(reach === 'notebook' && watch ? { notebook: watch.path, notebook_id: carried(watch.panel)?.notebook_id ?? undefined } : {}),
+      ...(watch ? { notebook: watch.path, notebook_id: carried(watch.panel)?.notebook_id ?? undefined } : {}),
+      ...(reach === 'notebook' ? { only: 'mine' } : {}),
       ...(reach === 'project' ? { entity, project } : {}),
       q
     }),
     [reach, watch, watch?.path, entity, project, q]
   );
-  const { pages, trouble, more } = usePages(asked);
-  const rows = pages?.flatMap(page => page.rows) ?? [];
+  const { rows, total, trouble, more } = useRuns(asked);
   const reaches: [Reach, string][] = [
     ...(watch ? [['notebook', trans.__('This notebook')] as [Reach, string]] : []),
     ...(watch && project ? [['project', trans.__('Project')] as [Reach, string]] : []),
     ['all', trans.__('All')]
   ];
   return (
-    <Section title={trans.__('Runs')}>
+    <Section title={trans.__('Runs')} count={rows ? total : undefined}>
       <div className="jp-Resume-filter">
         {reaches.length > 1 && (
           <div className="jp-Resume-reach" role="group" aria-label={trans.__('Whose runs')}>
@@ -59,19 +60,19 @@ export function Runs({ situation }: { situation: ISituation }): JSX.Element {
           onChange={event => setTyped(event.target.value)}
         />
       </div>
-      {trouble && !pages && <p className="jp-Resume-pale">{trans.__('The runs cannot be listed: %1', trouble)}</p>}
-      {!pages && !trouble && <p className="jp-Resume-pale">{trans.__('Looking for runs…')}</p>}
-      {pages && !rows.length && (
+      {trouble && !rows && <p className="jp-Resume-pale">{trans.__('The runs cannot be listed: %1', trouble)}</p>}
+      {!rows && !trouble && <p className="jp-Resume-pale">{trans.__('Looking for runs…')}</p>}
+      {rows?.length === 0 && (
         <p className="jp-Resume-pale">{q ? trans.__('No run matches.') : trans.__('No runs yet.')}</p>
       )}
       <ul className="jp-Resume-list jp-Resume-runs" aria-label={trans.__('Runs')}>
-        {rows.map(row => (
+        {rows?.map(row => (
           <Run key={row.path} row={row} situation={situation} />
         ))}
       </ul>
-      {pages?.[pages.length - 1]?.next && (
+      {rows && rows.length < total && (
         <button type="button" className="jp-Resume-more" onClick={more}>
-          {trans.__('Show more')}
+          {trans.__('Show %1 more', Math.min(PAGE, total - rows.length))}
         </button>
       )}
     </Section>
@@ -84,7 +85,7 @@ const Run = React.memo(
     const { watch, view } = situation;
     const shown = view?.path === row.path;
     const notebook = row.origin?.path ?? null;
-    const here = watch !== null && notebook === watch.path;
+    const here = watch !== null && (row.mine || notebook === watch.path);
     return (
       <li className={`jp-Resume-run${shown ? ' jp-mod-shown' : ''}`}>
         <State of={row.state} />
@@ -143,25 +144,25 @@ function useSettled<T>(value: T, delay: number): T {
   return settled;
 }
 
-/** The pages that were asked for so far; the first is kept up to date while the page is seen. */
-function usePages(asked: server.IRunsAsked): { pages: server.IRunsPage[] | null; trouble: string; more: () => void } {
+/** The runs that were asked for so far; the first of them are kept up to date while they are seen. */
+function useRuns(asked: server.IRunsAsked): { rows: IRunRow[] | null; total: number; trouble: string; more: () => void } {
   const { follower } = useScope();
-  const [pages, setPages] = React.useState<server.IRunsPage[] | null>(null);
+  const [list, setList] = React.useState<server.IRunsPage | null>(null);
   const [trouble, setTrouble] = React.useState('');
   const wanted = React.useRef(asked);
   wanted.current = asked;
   React.useEffect(() => {
     let tag = '';
-    setPages(null);
+    setList(null);
     const poll = new Poll({
       name: 'jupyter-resume:runs',
       factory: async () => {
         try {
-          const answer = await server.runs(asked, tag);
+          const answer = await server.runs(asked, 0, PAGE, tag);
           const { fresh } = answer;
           if (fresh && wanted.current === asked) {
             tag = answer.tag;
-            setPages(before => refreshed(before, fresh));
+            setList(before => joined(fresh, before));
           }
           setTrouble('');
         } catch (error) {
@@ -174,29 +175,21 @@ function usePages(asked: server.IRunsAsked): { pages: server.IRunsPage[] | null;
     });
     return () => poll.dispose();
   }, [asked, follower]);
-  const more = () => {
-    const after = pages?.[pages.length - 1]?.next;
-    if (after) {
-      void server.runs({ ...asked, after }, '').then(
-        ({ fresh }) => fresh && wanted.current === asked && setPages(before => (before ? [...before, fresh] : before)),
-        error => setTrouble(String(error))
-      );
-    }
-  };
-  return { pages, trouble, more };
+  const more = () =>
+    void server.runs(asked, list?.rows.length ?? 0, PAGE, '').then(
+      ({ fresh }) => fresh && wanted.current === asked && setList(before => (before ? joined(before, fresh) : fresh)),
+      error => setTrouble(String(error))
+    );
+  return { rows: list?.rows ?? null, total: list?.total ?? 0, trouble, more };
 }
 
-/** The pages with a newer first one; what it pushed out or does not repeat stays, and so do rows that did not change. */
-function refreshed(before: server.IRunsPage[] | null, first: server.IRunsPage): server.IRunsPage[] {
-  const known = new Map(before?.flatMap(page => page.rows).map(row => [row.path, row]));
+/** Two pages as one: what the second repeats is left out, and rows that did not change are the same objects. */
+function joined(first: server.IRunsPage, second: server.IRunsPage | null): server.IRunsPage {
+  const known = new Map(second?.rows.map(row => [row.path, row]));
   const rows = first.rows.map(row => {
     const old = known.get(row.path);
     return old && JSON.stringify(old) === JSON.stringify(row) ? old : row;
   });
-  if (!before || before.length < 2) {
-    return [{ ...first, rows }];
-  }
   const paths = new Set(rows.map(row => row.path));
-  const rest = before.map(page => ({ ...page, rows: page.rows.filter(row => !paths.has(row.path)) }));
-  return [{ ...first, rows }, ...rest];
+  return { total: first.total, rows: [...rows, ...(second?.rows.filter(row => !paths.has(row.path)) ?? [])] };
 }
