@@ -158,7 +158,7 @@ class Catalog:
 
         def ask(db: sqlite3.Connection) -> tuple[int, list[CatalogEntry]]:
             count = int(db.execute(f"SELECT count(*) FROM runs {where}", asked).fetchone()[0])
-            order = f"{where} ORDER BY created DESC LIMIT ?4 OFFSET ?5"
+            order = f"{where} ORDER BY created DESC, entity, project, run_id LIMIT ?4 OFFSET ?5"
             return count, _select(db, order, *asked, limit, offset)
 
         try:
@@ -167,8 +167,11 @@ class Catalog:
             every = [entry for entry in self.runs(entity, project) if _has(entry, words.lower())]
             return len(every), every[offset : offset + limit]
 
-    def of_notebook(self, notebook: NotebookRef) -> list[CatalogEntry]:
-        """Every run that a notebook began, at its path or wherever it was before, the last worked on first."""
+    def of_notebook(self, notebook: NotebookRef, anywhere: bool = True) -> list[CatalogEntry]:
+        """Every run that a notebook began, the last worked on first.
+
+        ``anywhere``: where neither its path nor its id finds any, all runs are gone through for its cells.
+        """
 
         def mine(entries: Iterable[CatalogEntry]) -> list[CatalogEntry]:
             return [entry for entry in entries if entry.origin and same(notebook, entry.origin)]
@@ -178,7 +181,9 @@ class Catalog:
             found = mine(self._use(lambda db: _select(db, near, *_marks(notebook))))
         except StoreError:
             found = []
-        return found or mine(sorted(self.runs(), key=lambda entry: -entry.updated))
+        if found or not anywhere:
+            return found
+        return mine(sorted(self.runs(), key=lambda entry: -entry.updated))
 
     # Notebooks
 
