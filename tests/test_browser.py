@@ -92,17 +92,28 @@ def browser() -> Iterator[Any]:
         chromium.close()
 
 
-class Lab:
-    """A JupyterLab server and its user's settings."""
+def without(folder: Path, *plugins: str) -> dict[str, str]:
+    """An environment in which a user has disabled plugins of JupyterLab."""
+    file = folder / "config" / "labconfig" / "page_config.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps({"disabledExtensions": dict.fromkeys(plugins, True)}))
+    return {"JUPYTER_CONFIG_PATH": str(folder / "config")}
 
-    def __init__(self, folder: Path) -> None:
+
+class Lab:
+    """A JupyterLab server and its user's settings. Cells show HTML, as where there is no sidebar, unless `sidebar`."""
+
+    def __init__(self, folder: Path, sidebar: bool = False) -> None:
         self.settings = folder / "settings"
         self.set("notification", fetchNews="false")
-        environment = {"JUPYTER_RESUME_HOME": str(folder / "store"), "JUPYTERLAB_SETTINGS_DIR": str(self.settings)}
+        self.home = folder / "store"
+        environment = {"JUPYTER_RESUME_HOME": str(self.home), "JUPYTERLAB_SETTINGS_DIR": str(self.settings)}
+        if not sidebar:
+            environment |= without(folder, "jupyter-resume:renderer")
         self.server = JupyterServer(folder / "root", env=environment)
 
-    def set(self, name: str, **values: str) -> None:
-        file = self.settings / "@jupyterlab" / "apputils-extension" / f"{name}.jupyterlab-settings"
+    def set(self, name: str, plugin: str = "@jupyterlab/apputils-extension", **values: object) -> None:
+        file = self.settings / plugin / f"{name}.jupyterlab-settings"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(values))
 
@@ -221,7 +232,7 @@ def test_a_notebook_that_is_not_trusted_still_shows_what_matters(lab: Lab, brows
 
 def test_the_view_is_shown_in_notebook_7_too(tmp_path: Path, browser: Any) -> None:
     pytest.importorskip("notebook", reason="Notebook 7 is not installed")
-    environment = {"JUPYTER_RESUME_HOME": str(tmp_path / "store")}
+    environment = {"JUPYTER_RESUME_HOME": str(tmp_path / "store")} | without(tmp_path, "jupyter-resume:renderer")
     with JupyterServer(tmp_path / "root", env=environment, app="notebook") as server:
         server.create_notebook("n.ipynb", [BEGIN, "for n in range(9): run.log({'loss': 1 / (n + 1)})\nrun.finish()"])
         page = browser.new_page(viewport={"width": 1100, "height": 800})

@@ -42,7 +42,7 @@ export function Head({ situation, view }: { situation: ISituation; view: IRunVie
       {view.resumed && view.reason && <div className="jp-Resume-reason">{short(view.reason, 200)}</div>}
       <dl className="jp-Resume-numbers">
         <div>
-          <dt>{trans.__('Step')}</dt>
+          <dt>{view.state === 'running' ? trans.__('Step') : trans.__('Next step')}</dt>
           <dd className="jp-Resume-step">{count(view.step)}</dd>
         </div>
         <div>

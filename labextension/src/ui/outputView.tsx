@@ -35,12 +35,16 @@ export function OutputView({ view, trans }: { view: IRunView; trans: Translation
         <span className="jp-Resume-dot" aria-hidden="true">
           ●
         </span>{' '}
-        <b>{state(view.state, trans)}</b>
+        <b>{state(view.state, trans).toLowerCase()}</b>
         {' · '}
         {trans.__('step')} <b>{count(view.step)}</b>
+        {view.total !== null && view.total > 0 && ` ${trans.__('of %1', count(view.total))}`}
         {` · ${duration(view.elapsed)} · ${begun}`}
         <span className="jp-Resume-pale">{` · ${trans.__('as of %1', clock(view.at))}`}</span>
       </div>
+      {view.total !== null && view.total > 0 && (
+        <progress value={Math.min(view.step, view.total)} max={view.total} aria-label={trans.__('Progress')} />
+      )}
       <table>
         <tbody>
           {metrics.map(metric => (
@@ -57,7 +61,7 @@ export function OutputView({ view, trans }: { view: IRunView; trans: Translation
             </tr>
           ))}
           {facts().map(([label, text, bad], n) => (
-            <tr key={n} className={bad ? 'jp-Resume-bad' : undefined}>
+            <tr key={n} className={bad ? 'jp-Resume-badFact' : undefined}>
               <th scope="row">{label}</th>
               <td colSpan={2}>
                 <bdi>{text}</bdi>
