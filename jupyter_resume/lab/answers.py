@@ -180,6 +180,7 @@ class Answers:
         with watched.lock:
             tail = watched.present.look()
             if tail is None:
+                self._watched.pop(path, None)
                 raise self._missing(path)
             watched.advance(self._portion)
             state, owner = watched.present.state()

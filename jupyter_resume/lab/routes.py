@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, BinaryIO, TypeVar
@@ -28,6 +29,7 @@ BASE = "jupyter-resume/api/v1"
 THREADS = 4
 MOST_WAITING = 64
 _CHUNK = 1 << 20
+_MOST_ASKED = 1 << 20
 _RUN = r"runs/([^/]+)/([^/]+)/([^/]+)"
 
 T = TypeVar("T")
@@ -79,9 +81,12 @@ class Route(APIHandler):
 
     def body(self) -> dict[str, Any]:
         """The request's JSON object."""
-        value = self.get_json_body()
+        try:
+            value = json.loads(self.request.body) if len(self.request.body) <= _MOST_ASKED else None
+        except ValueError:
+            value = None
         if not isinstance(value, dict):
-            raise Refusal(400, "InvalidInput", "The request's body is no JSON object.")
+            raise Refusal(400, "InvalidInput", "The request's body is no JSON object of at most 1 MiB.")
         return value
 
     def number(self, name: str, default: int) -> int:

@@ -6,12 +6,14 @@ Both readers count what they read, since that is what they promise. Neither may 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 from . import edits, lease, lines
 from .record import Record, Tail
 
 _FAR = 1 << 20  # bytes behind: reading back from the end is cheaper than reading on
+_HEAD = 9  # bytes: the checksum of a segment's first line
 _KINDS = frozenset(value.encode() for name, value in vars(lines).items() if name.isupper() and len(str(value)) == 1)
 
 
@@ -26,7 +28,7 @@ class Present:
         self.version = 0
         self.bytes_read = 0
         self._tail: Tail | None = None
-        self._file = (0, 0)  # device and inode
+        self._head = b""  # of the segment, which tells it from another of its name
         self._damaged = 0
 
     def look(self) -> Tail | None:
@@ -40,7 +42,7 @@ class Present:
         except OSError:
             return self._look_anew()
         moved = stat.st_size - tail.end
-        same = (stat.st_dev, stat.st_ino) == self._file and not os.path.exists(self.record.segment(tail.token + 1))
+        same = _head(segment) == self._head and not os.path.exists(self.record.segment(tail.token + 1))
         if not same or not 0 <= moved < _FAR or edits.names(self.record.folder) != tail.edits:
             return self._look_anew()
         if moved:
@@ -63,12 +65,7 @@ class Present:
         self.version += 1
         self._tail = tail = self.record.tail()
         if tail is not None:
-            try:
-                stat = os.stat(self.record.segment(tail.token))
-            except OSError:
-                self._tail = None
-                return None
-            self._file = (stat.st_dev, stat.st_ino)
+            self._head = _head(self.record.segment(tail.token))
             self._damaged = tail.damaged
         return tail
 
@@ -109,7 +106,7 @@ class Forward:
         self.generation += 1
         self.damaged = 0
         self._chain = chain
-        self._file: tuple[int, int] | None = None  # of the segment that is being read
+        self._head = b""  # of the segment that is being read
         self._n, self._at = 0, 0  # the segment of the chain, and the byte of it, where reading goes on
 
     @property
@@ -135,14 +132,14 @@ class Forward:
                 continue
             if self._n + 1 == len(self._chain):
                 break
-            self._n, self._at, self._file = self._n + 1, 0, None
+            self._n, self._at, self._head = self._n + 1, 0, b""
         return found
 
     def _follow(self) -> None:
         """See whether other segments make up the run now."""
         if self._chain:
             token, last = self._chain[self._n][0], self._chain[-1][0]
-            unchanged = self._file is None or self._file == self._identity(token)
+            unchanged = not self._at or self._head == _head(self.record.segment(token))
             if unchanged and self._size(last) >= 0 and not os.path.exists(self.record.segment(last + 1)):
                 return
             chain = self.record.chain()
@@ -160,9 +157,7 @@ class Forward:
         if self._at >= end:
             return b""
         with self.record.segment(token).open("rb") as file:
-            if self._file is None:
-                stat = os.fstat(file.fileno())
-                self._file = stat.st_dev, stat.st_ino
+            self._head = file.read(_HEAD)
             file.seek(self._at)
             data = file.read(min(most, end - self._at))
             while b"\n" not in data and (more := file.read(min(len(data) or most, end - self._at - len(data)))):
@@ -183,15 +178,17 @@ class Forward:
             self.damaged += 1
         return found
 
-    def _identity(self, token: int) -> tuple[int, int] | None:
-        try:
-            stat = os.stat(self.record.segment(token))
-        except OSError:
-            return None
-        return stat.st_dev, stat.st_ino
-
     def _size(self, token: int) -> int:
         try:
             return os.stat(self.record.segment(token)).st_size
         except OSError:
             return -1
+
+
+def _head(path: Path) -> bytes:
+    """What tells a segment from another that has its name now; nothing if it is gone."""
+    try:
+        with path.open("rb", buffering=0) as file:
+            return file.read(_HEAD)
+    except OSError:
+        return b""
