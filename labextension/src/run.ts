@@ -66,7 +66,7 @@ export interface IRunRow {
   mine: boolean;
 }
 
-const LONGEST = 10_000;
+const LONGEST = 65_536;
 
 type Loose = Record<string, unknown>;
 

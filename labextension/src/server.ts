@@ -35,6 +35,8 @@ export interface IDetail {
   view: IRunView;
   config: [string, unknown][];
   files: IFile[];
+  /** In full; the view's may be cut. */
+  notes: string;
   curves: Curves;
   more: { metrics: number; config: number; files: number };
   /** How much of the history the server has read, up to 1. */
@@ -113,6 +115,7 @@ function readDetail(data: unknown, before: IDetail | null): IDetail | null {
     view,
     config: config ? Object.entries(config) : reset ? [] : (before?.config ?? []),
     files: Array.isArray(from.files) ? from.files.flatMap(readFile) : reset ? [] : (before?.files ?? []),
+    notes: 'notes' in from ? text(from.notes) : reset ? view.notes : (before?.notes ?? view.notes),
     curves: extend(before?.curves ?? new Map(), history?.metrics, reset),
     more: { metrics: number(more?.metrics), config: number(more?.config), files: number(more?.files) },
     loaded: maybe(history?.loaded) ?? 1,

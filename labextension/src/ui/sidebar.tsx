@@ -100,7 +100,7 @@ function Run({ view, situation }: { view: IRunView; situation: ISituation }): JS
       <Metrics view={view} detail={detail} />
       {detail && <Files run={view.path} files={files} more={detail.more.files} notebook={notebook} />}
       <Restored view={view} />
-      <Notes run={view.path} notes={detail?.view.notes ?? view.notes} editable={detail !== null} />
+      <Notes run={view.path} notes={detail?.notes ?? view.notes} editable={detail !== null} />
       {detail && <Config config={detail.config} more={detail.more.config} />}
     </>
   );
