@@ -128,7 +128,7 @@ def html(view: RunView) -> str:
         f'{f";color:{_BAD}" if label in ("not restored", "waiting") else ""}">{said(line)}</td></tr>'
         for label, line in facts(view)
     ]
-    table = f'<table style="margin:2px 0 0;border:none;font-size:inherit">{"".join(rows)}</table>' if rows else ""
+    table = f'<table style="margin:2px 0 0;border:none;border-collapse:collapse;font-size:inherit">{"".join(rows)}</table>' if rows else ""
     return (
         f'<div style="border-left:3px solid {colour};{_FRAME}"><div><b>{said(short(view.path, 400))}</b>'
         + (f" {said(short(view.name))}" if view.name not in view.path else "")

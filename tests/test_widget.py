@@ -425,7 +425,7 @@ def test_another_file_in_the_way_is_replaced_only_when_asked(wire: Wire) -> None
     target.write_bytes(b"mine")
     page = PageOf(wire, RunWidget(run))
     page.press("Restore")
-    assert "is there already and is not the file" in page.message
+    assert page.message == f"{target} is there already, and is another file than the run's. Replace it?"
     assert list(page.controls) == ["Replace it", "Cancel"]
     page.press("Cancel")
     assert (page.message, list(page.controls), target.read_bytes()) == ("", ["files", "Restore", "Finish"], b"mine")
@@ -433,6 +433,16 @@ def test_another_file_in_the_way_is_replaced_only_when_asked(wire: Wire) -> None
     page.press("Replace it")
     assert (list(page.controls), target.read_bytes()) == (["files", "Restore", "Finish"], b"1")
     assert "restored and verified" in page.message
+
+
+def test_a_folder_in_the_way_is_a_sentence_and_no_question(wire: Wire) -> None:
+    run = wandb.init(project="p")
+    saved(run, model=b"1")
+    Path(run.dir, "model").mkdir(parents=True)
+    page = PageOf(wire, RunWidget(run))
+    page.press("Restore")
+    assert "is a folder: pass root= of another place" in page.message
+    assert list(page.controls) == ["files", "Restore", "Finish"]
 
 
 def test_what_nobody_expected_is_a_sentence_too(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:

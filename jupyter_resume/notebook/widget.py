@@ -11,6 +11,7 @@ import functools
 import secrets
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.getipython import get_ipython
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 _MOST_AT_FIRST, _MOST = 200, 500  # file names to choose from: all of them travel with each new one
 _WAITING = "A cell is running: Restore and Finish wait until it has ended."
-_INDENT = "0 0 0 13px"  # where the text of the view begins
+_INDENT, _ROW = "0 0 0 17px", "0 0 0 15px"  # where the text of the view begins; controls have a margin of their own
 _LINE = "padding:2px 0;max-width:60em;line-height:1.5;overflow-wrap:anywhere"
 _PALE, _BAD = "var(--jp-content-font-color2, inherit)", "var(--jp-error-color1, #d32f2f)"
 
@@ -69,7 +70,7 @@ class RunWidget(VBox):  # type: ignore[misc]
         self._finish = self._button("Finish", "end the run for good", self._ask_to_finish)
         self._yes = self._button("", "", lambda: None)
         self._no = self._button("Cancel", "leave all as it is", lambda: self._say(""))
-        self._row = HBox(layout=Layout(margin=_INDENT, flex_flow="row wrap"))
+        self._row = HBox(layout=Layout(margin=_ROW, flex_flow="row wrap"))
         super().__init__((self._view, self._message, self._row), layout=Layout(width="100%"))
         self._put_row()
         live.watch(run).add(self)
@@ -83,7 +84,7 @@ class RunWidget(VBox):  # type: ignore[misc]
         first, self._shown = self._shown is None, shown
         sent = _put(self._view, value=render.html(shown))
         if self._names.learn([name for name, _ in shown.files]):
-            sent += 1 + self._put_row()
+            sent += 1 + self._put_row()  # the first file brings the button
         if not first and self.stale():  # at first a cell runs that may be over at once
             sent += self._wait(live.cell_runs())
         return sent
@@ -177,9 +178,11 @@ class RunWidget(VBox):  # type: ignore[misc]
         try:
             restored = self.run.bring_back(name, replace=replace)
         except LocalFileDiffers as error:
-            if replace:
+            path = error.data.get("path")
+            if replace or path is None or Path(str(path)).is_dir():  # nothing that replacing would help
                 raise
-            self._ask(str(error), "Replace it", functools.partial(self._restore_chosen, True))
+            question = f"{path} is there already, and is another file than the run's. Replace it?"
+            self._ask(question, "Replace it", functools.partial(self._restore_chosen, True))
             return
         how = "restored and verified" if restored.copied else "in place already, verified"
         self._say(f"{short(restored.file, 200)} ({size_of(restored.size)}): {how}, {restored.name}")
@@ -204,8 +207,7 @@ class RunWidget(VBox):  # type: ignore[misc]
         self._waits = waits
         if self._answer is not None:
             self._answer, self._outcome = None, ""
-        buttons = sum(_put(button, disabled=waits) for button in (self._restore, self._finish))
-        return buttons + self._put_message() + self._put_row()
+        return self._put_message() + self._put_row()
 
     def _put_message(self) -> int:
         line, bad = (_WAITING, False) if self._waits else (short(self._outcome, 600), self._bad)
@@ -214,9 +216,11 @@ class RunWidget(VBox):  # type: ignore[misc]
 
     def _put_row(self) -> int:
         if self._answer is not None:
-            return _put(self._row, children=(self._yes, self._no))
-        files = (self._names, self._restore) if self._names.options else ()
-        return _put(self._row, children=(*files, self._finish))
+            row: tuple[Widget, ...] = (self._yes, self._no)
+        else:
+            row = (*((self._names, self._restore) if self._names.options else ()), self._finish)
+        waiting = sum(_put(one, disabled=self._waits) for one in row if isinstance(one, Button))
+        return waiting + _put(self._row, children=row)
 
 
 class _Names(Dropdown):  # type: ignore[misc]
@@ -230,7 +234,10 @@ class _Names(Dropdown):  # type: ignore[misc]
         self._known = set(names)
         offered = names[-_MOST_AT_FIRST:]
         super().__init__(
-            options=_labelled(offered), value=offered[-1] if offered else None, layout=Layout(width="20em")
+            options=_labelled(offered),
+            value=offered[-1] if offered else None,
+            tooltip="the file to restore",
+            layout=Layout(width="20em"),
         )
 
     def learn(self, names: list[str]) -> bool:
