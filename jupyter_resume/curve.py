@@ -48,7 +48,7 @@ class _Span:
             self.low = self.high = value
             self.low_at = self.high_at = step
         else:
-            if (value, step) < (self.low, self.low_at):
+            if value < self.low or (value == self.low and step < self.low_at):
                 self.low, self.low_at = value, step
             if value > self.high or (value == self.high and step < self.high_at):
                 self.high, self.high_at = value, step
@@ -88,7 +88,9 @@ class Curve:
         """The value at a step (None: no finite number); where the last step comes again, the new value replaces it."""
         self.stamp = stamp
         if step > self._step:
-            if self._step >= 0:
+            if self._spans and self._spans[-1].index == self._step >> self._shift:
+                self._spans[-1].take(self._step, self._value, stamp)
+            elif self._step >= 0:
                 self._put(self._step, self._value, stamp)
             self._step, self._value = step, value
         elif step == self._step:

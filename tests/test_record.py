@@ -521,3 +521,22 @@ def test_a_snapshot_says_what_the_rows_before_it_say(store: Store, monkeypatch: 
         elif kind != lines.HEAD:
             point.apply(kind, value)
     assert seen > 3
+
+
+@pytest.mark.parametrize("damage", [None, 0, 5, 9, 10, 12, -2])
+def test_lines_read_together_are_what_they_are_one_by_one(damage: int | None) -> None:
+    values = [{"_step": 1, "x": 0.5}, {"big": 2**70}, {"nan": float("nan")}, ["a", ","], "text,", {"\ud800": None}]
+    for picked in (values[:1], values[3:5], values):
+        sealed = [lines.seal(lines.ROW, lines.dump_any(value))[:-1] for value in picked] * 3
+        if damage is not None:
+            torn = bytearray(sealed[1])
+            torn[damage] ^= 1
+            sealed[1] = bytes(torn)
+        assert repr(lines.unseal_all(sealed)) == repr([lines.unseal(line) for line in sealed])
+    assert lines.unseal_all([]) == []
+
+
+@given(st.one_of(st.integers(-(2**80), 2**80), st.floats(allow_nan=False), st.floats(1e-6, 1e-3)))
+def test_a_number_of_any_length_is_read_as_it_was_written(number: float) -> None:
+    for value in (number, [number], {"x": number, "y": -1}):
+        assert repr(lines.load(lines.dump_any(value))) == repr(value)

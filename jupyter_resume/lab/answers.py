@@ -26,8 +26,8 @@ from .places import Places
 
 API = 1
 CAPABILITIES = ("runs", "run", "notebook", "notes", "restore", "files")
-PORTION = 4 << 20
-"""Bytes of a long history that one answer reads at most: some 0.2 s; who asks is told how much is still to come."""
+PORTION = 2 << 20
+"""Bytes of a long history that one answer reads at most: some 0.1 s; who asks is told how much is still to come."""
 
 MOST_NOTES = 65_536
 _WATCHED, _LISTED, _NOTEBOOKS = 16, 512, 64

@@ -15,6 +15,7 @@ from ..store.watch import Forward, Present
 METRICS = 100
 """Metrics of a run that have curves."""
 
+_NUMBERS = {float, int}
 _OURS = {"_step", "_timestamp", "_runtime"}
 
 
@@ -50,7 +51,7 @@ class Watched:
         self._rows += 1
         step = row["_step"]
         for name, value in row.items():
-            if name in _OURS or type(value) not in (float, int):
+            if type(value) not in _NUMBERS or name in _OURS:
                 continue
             curve = self.curves.get(name)
             if curve is None:

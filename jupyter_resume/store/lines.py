@@ -34,7 +34,13 @@ EVENTS = "v"  # measurements of the machine: {"at": first line's number, "lines"
 CONSOLE = "l"  # output: {"at": first line's number, "lines": [texts]}; a line may be written again
 
 
-_LONG_NUMBER = re.compile(rb"\d{19}")  # orjson would round an integer of more than 64 bits
+_LONG_NUMBER = re.compile(rb"(?<![.\d])\d{19}")
+_ZEROS = bytes(48 if chr(byte).isdigit() else byte for byte in range(128)) + bytes(range(128, 256))
+
+
+def _has_long_number(body: bytes) -> bool:
+    """Whether there may be an integer of more than 64 bits, which orjson would round; quick where there is none."""
+    return b"0" * 19 in body.translate(_ZEROS) and _LONG_NUMBER.search(body) is not None
 
 
 def dump(value: Any) -> bytes:
@@ -69,10 +75,23 @@ def seal(kind: str, body: bytes) -> bytes:
 
 def load(body: bytes) -> Any:
     """The value of JSON as `dump_any` writes it. Raises ValueError."""
-    if not _LONG_NUMBER.search(body):
+    if not _has_long_number(body):
         with contextlib.suppress(orjson.JSONDecodeError):  # NaN, infinities, lone surrogates
             return orjson.loads(body)
     return json.loads(body)
+
+
+def unseal_all(sealed: list[bytes]) -> list[tuple[str, Any] | None]:
+    """As `unseal` for each, several times as fast where all are good."""
+    body = b",".join([line[11:] for line in sealed])
+    try:
+        good = all(int(line[:8], 16) == crc32(line[9:]) and line[8:11:2] == b"  " for line in sealed)
+        values = orjson.loads(b"[%b]" % body) if good and not _has_long_number(body) else []
+    except ValueError:
+        values = []
+    if len(values) != len(sealed):
+        return [unseal(line) for line in sealed]
+    return [(chr(line[9]), value) for line, value in zip(sealed, values, strict=True)]
 
 
 def unseal(line: bytes) -> tuple[str, Any] | None:
