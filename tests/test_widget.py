@@ -197,8 +197,10 @@ def test_with_a_total_the_steps_are_progress(logged: int, percent: str, wire: Wi
     run = wandb.init(project="p")
     for _ in range(logged):
         run.log({"loss": 1.0})
-    page = PageOf(wire, RunWidget(run, total=10))
+    widget = RunWidget(run, total=10)
+    page = PageOf(wire, widget)
     assert f"step {logged} of 10" in page.text
+    assert f"step {logged} of 10," in widget._repr_mimebundle_()["text/plain"]
     assert f'aria-valuenow="{min(logged, 10)}"' in page.html
     assert f"width:{percent}%" in page.html
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from .lab import JupyterServer
 from .test_browser import ARTIFACTS, Lab, browser, lab, run_all
 
 __all__ = ["browser", "lab"]  # pytest's fixtures
@@ -108,3 +110,23 @@ def test_a_kernel_that_is_restarted_leaves_plain_html(lab: Lab, browser: Any) ->
     page.locator(PLAIN, has_text="interrupted").wait_for()
     assert page.get_by_text("model not found").count() == 0
     page.close()
+
+
+def test_it_is_pressed_in_notebook_7_too(tmp_path: Path, browser: Any) -> None:
+    pytest.importorskip("notebook", reason="Notebook 7 is not installed")
+    environment = {"JUPYTER_RESUME_HOME": str(tmp_path / "store")}
+    with JupyterServer(tmp_path / "root", env=environment, app="notebook") as server:
+        server.create_notebook("n.ipynb", [BEGIN.replace("{project}", "seven"), "run.log({'loss': 1})"])
+        page = browser.new_page(viewport={"width": 1100, "height": 800})
+        page.set_default_timeout(60_000)
+        page.goto(f"{server.url}/notebooks/n.ipynb?token={server.token}")
+        page.locator(".jp-Notebook-ExecutionIndicator[data-status='idle']").wait_for()
+        run_all(page)
+        wait_for_step(page, 1)
+        page.get_by_role("button", name="Restore", exact=True).click()
+        page.get_by_text("optimizer.pt (12.0 kB): restored and verified").wait_for()
+        page.get_by_role("button", name="Finish", exact=True).click()
+        page.get_by_role("button", name="Finish it").click()
+        page.locator(PLAIN, has_text="finished").wait_for()
+        assert page.locator(WIDGET).count() == 0
+        page.close()
