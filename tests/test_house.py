@@ -24,7 +24,7 @@ LAYERS = [
     {"policy", "settings", "values", "origin", "tables"},
     {"transfer", "store", "remote"},
     {"login"},
-    {"files", "recorded", "keeper"},
+    {"files", "recorded", "keeper", "selection", "sampling"},
     {"saving", "sync"},
     {"_run", "_exit"},
     {"_active"},

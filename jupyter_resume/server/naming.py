@@ -85,3 +85,14 @@ def file_path(run: RunPath, name: str) -> str:
 def dumps(value: Any) -> str:
     """JSON, NaN and infinities as W&B's own clients write them."""
     return json.dumps(value)
+
+
+def read_filters(text: str | None) -> dict[str, Any]:
+    """The filters of a query, which come as JSON. Raises Refusal."""
+    try:
+        filters = json.loads(text or "{}")
+    except (ValueError, RecursionError):
+        filters = None
+    if not isinstance(filters, dict):
+        raise bad("The filters are not a JSON object.")
+    return filters
