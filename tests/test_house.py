@@ -19,12 +19,13 @@ from jupyter_resume import errors
 PACKAGE = Path(jupyter_resume.__file__).parent
 
 LAYERS = [
-    {"errors", "identity", "notices", "wording"},
+    {"errors", "identity", "notices", "wording", "digests"},
     {"keys"},
     {"policy", "settings", "values", "origin", "tables"},
     {"transfer", "store", "remote"},
     {"login"},
     {"files", "recorded", "keeper", "selection", "sampling"},
+    {"fetched"},
     {"saving", "sync"},
     {"_run", "_exit"},
     {"_active"},
