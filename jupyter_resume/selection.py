@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime, timezone
 from typing import Any, Protocol, TypeVar
 
 from .errors import InvalidInput
 from .identity import RunPath
 from .store.record import ResumePoint
+from .times import unix
 
 Test = Callable[[Any], bool]
 _STATES = {"interrupted": "killed"}  # ours, in W&B's words
@@ -189,11 +189,8 @@ def _meant(value: Any, key: str) -> Any:
         return _STATES.get(value, value)
     if not key.endswith(("_at", "At")):
         return value
-    try:
-        at = datetime.fromisoformat(value.replace("Z", "+00:00"))
-    except ValueError:
-        return value
-    return (at if at.tzinfo else at.replace(tzinfo=timezone.utc)).timestamp()
+    at = unix(value)
+    return value if at is None else at
 
 
 def _comparable(a: Any, b: Any) -> bool:

@@ -10,8 +10,10 @@ from typing import Any
 
 from ._run import Run
 from .files import Restored
+from .remote.base import RemoteFile, RemoteRun, step_of
 from .store.home import Store
 from .store.record import Tail
+from .times import unix
 from .wording import size_of
 
 _POINTS = 64
@@ -110,6 +112,33 @@ def of_run(run: Run, course: Course) -> RunView:
         waiting=run.in_memory,
         notes=run.notes,
     )
+
+
+def of_outside(
+    run: RemoteRun, rows: Iterable[dict[str, Any]] = (), files: Iterable[RemoteFile] = (), reason: str = ""
+) -> RunView:
+    """The view of a run seen from outside, whose metrics have run the course of ``rows``."""
+    elapsed = run.summary.get("_runtime")
+    return RunView(
+        path=str(run.path),
+        name=run.name or run.path.run_id,
+        state=run.state,
+        resumed=bool(reason),
+        starting_step=0,
+        reason=reason,
+        step=last_step(run) + 1,
+        elapsed=float(elapsed) if isinstance(elapsed, (int, float)) and elapsed - elapsed == 0 else 0.0,
+        at=unix(run.heartbeat_at) or unix(run.created_at) or 0.0,
+        metrics=Course(rows).metrics(run.summary),
+        files=tuple((file.name, file.size) for file in files),
+        notes=run.notes,
+    )
+
+
+def last_step(run: RemoteRun) -> int:
+    """The last step that a run logged; -1 if none was."""
+    said = step_of(run.summary)
+    return max(-1 if said is None else said, (run.rows or 0) - 1)
 
 
 def _restored(run: Run, restored: Restored) -> str:

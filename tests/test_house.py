@@ -19,7 +19,7 @@ from jupyter_resume import errors
 PACKAGE = Path(jupyter_resume.__file__).parent
 
 LAYERS = [
-    {"errors", "identity", "notices", "wording", "digests"},
+    {"errors", "identity", "notices", "wording", "digests", "times", "paging"},
     {"keys"},
     {"policy", "settings", "values", "origin", "tables"},
     {"transfer", "store", "remote"},
@@ -27,11 +27,13 @@ LAYERS = [
     {"files", "recorded", "keeper", "selection", "sampling"},
     {"fetched"},
     {"saving", "sync"},
-    {"_run", "_exit"},
+    {"_run", "_exit", "source"},
     {"_active"},
     {"_init"},
-    {"api", "view"},
+    {"view"},
     {"render", "listing"},
+    {"api"},
+    {"lookup"},
     {"notebook", "cli", "server", "__main__", "demo", "integrations", "keras", "util", "__init__"},
 ]
 FACES = {"notebook", "server", "integrations", "keras", "demo"}

@@ -6,7 +6,6 @@ import base64
 import binascii
 import json
 from collections.abc import Sequence
-from datetime import datetime, timezone
 from typing import Any
 from urllib.parse import quote, unquote
 from zlib import crc32
@@ -65,11 +64,6 @@ def path_of(entity: str, project: str | None, run_id: str | None) -> RunPath | N
 def plain_id(text: str) -> str:
     """An id with dashes for its dots, if it is more than dots."""
     return text if text.startswith(".") else text.replace(".", "-")
-
-
-def iso(at: float) -> str:
-    """Unix seconds as W&B writes them."""
-    return datetime.fromtimestamp(at, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def number_of(text: str) -> int:

@@ -16,11 +16,12 @@ from .. import selection
 from ..errors import UnsafeName
 from ..sampling import thinned
 from ..store.record import FileEntry
+from ..times import iso
 from . import history
 from .access import Client
 from .digests import md5_of
 from .hosting import Hosting, Seen
-from .naming import MOST, dumps, encode_id, file_path, iso, number_of, page, path_of, read_filters
+from .naming import MOST, dumps, encode_id, file_path, number_of, page, path_of, read_filters
 from .tickets import Tickets
 
 _STATES = {"interrupted": "killed"}  # ours, in W&B's words
