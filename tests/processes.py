@@ -240,12 +240,12 @@ class Able:
 
 def lie_about_locks() -> None:
     """A file system that grants every lock."""
-    lease._try_lock = lambda fd, shared=False: True
+    lease.try_lock = lambda fd, shared=False: True
 
 
 def have_no_locks() -> None:
     """A file system without locks."""
-    lease._try_lock = lambda fd, shared=False: None
+    lease.try_lock = lambda fd, shared=False: None
 
 
 def have_no_links() -> None:

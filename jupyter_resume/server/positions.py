@@ -48,7 +48,7 @@ class Positions:
     def refresh(self) -> None:
         """Take in what was appended since; begin anew if the chain of segments is another one now."""
         with self._lock:
-            chain = self.record._chain()
+            chain = self.record.chain()
             for n, (token, read) in enumerate(self._read):
                 if n >= len(chain) or chain[n][0] != token or ((limit := chain[n][1]) is not None and read > limit):
                     self._forget()

@@ -300,10 +300,10 @@ class Record:
 
     def scan(self) -> Iterator[tuple[str, Any]]:
         """Every readable line that counts, oldest first, as kind and value."""
-        for token, limit in self._chain():
-            yield from _read(self.segment(token), 0, limit)
+        for token, limit in self.chain():
+            yield from ((kind, value) for kind, value, _ in read_lines(self.segment(token), 0, limit))
 
-    def _chain(self) -> list[tuple[int, int | None]]:
+    def chain(self) -> list[tuple[int, int | None]]:
         """The segments that make up the run, oldest first, each with the bytes of it that count."""
         tail = self.tail()
         if tail is None:
@@ -350,7 +350,7 @@ class Record:
     def recent(self, most: int = 1 << 18) -> list[dict[str, Any]]:
         """The last rows of the history, from about the last ``most`` bytes of the record."""
         rows: list[dict[str, Any]] = []
-        for token, limit in reversed(self._chain()):
+        for token, limit in reversed(self.chain()):
             with self.segment(token).open("rb") as file:
                 end = file.seek(0, 2) if limit is None else limit
                 start = max(0, end - most)
@@ -379,13 +379,16 @@ class Record:
 
     def fenced(self) -> Iterator[dict[str, Any]]:
         """The rows that an overtaken writer appended after its successor had begun; reads only those bytes."""
-        for token, limit in self._chain():
-            late = _read(self.segment(token), limit, None) if limit is not None else ()
-            yield from (value for kind, value in late if kind in (lines.ROW, lines.LATE_STEP))
+        for token, limit in self.chain():
+            late = read_lines(self.segment(token), limit, None) if limit is not None else ()
+            yield from (value for kind, value, _ in late if kind in (lines.ROW, lines.LATE_STEP))
 
 
-def _read(path: Path, start: int, end: int | None) -> Iterator[tuple[str, Any]]:
-    """The readable lines of a segment between two offsets, which are ends of lines; None: to the end."""
+def read_lines(path: Path, start: int, end: int | None) -> Iterator[tuple[str, Any, int]]:
+    """The readable lines of a segment between two offsets, which are ends of lines; None: to the end.
+
+    Each comes as kind, value, and the offset of its end.
+    """
     with path.open("rb") as file:
         at = file.seek(start)
         for line in file:
@@ -393,7 +396,7 @@ def _read(path: Path, start: int, end: int | None) -> Iterator[tuple[str, Any]]:
             if end is not None and at > end:
                 return
             if line.endswith(b"\n") and (read := lines.unseal(line[:-1])):
-                yield read
+                yield *read, at
 
 
 def _lines_back_to_snapshot(path: Path) -> Iterator[tuple[int, bytes]]:
