@@ -107,6 +107,18 @@ def _serve(asked: argparse.Namespace) -> int:
     return serving.serve(asked)
 
 
+def _login(asked: argparse.Namespace) -> int:
+    """The key comes from a prompt or from stdin: on the command line every user of the machine would see it."""
+    from ._login import login, prompt
+
+    ask = prompt()
+    if ask is None and not (given := sys.stdin.readline().strip() if sys.stdin else ""):
+        print(login(host=asked.host))  # nothing was piped in: the key that is configured is checked
+    else:
+        print(login(given if ask is None else None, asked.host, renew=True))
+    return 0
+
+
 def _path(text: str) -> RunPath:
     defaults = settings.resolve({})
     return RunPath.parse(text, defaults.entity, defaults.project)
@@ -146,6 +158,10 @@ def _parser() -> argparse.ArgumentParser:
     restore.add_argument("--replace", action="store_true", help="replace another file of that name")
     restore.add_argument("--root", default=".", help="the folder to put it in; default: the working directory")
     restore.set_defaults(command=_restore)
+
+    login = commands.add_parser("login", help="check an API key, from a prompt or from stdin, and keep it in netrc")
+    login.add_argument("--host", metavar="URL", help="the server's address; default: WANDB_BASE_URL")
+    login.set_defaults(command=_login)
 
     serve = commands.add_parser("serve", help="serve this store to W&B clients of other machines")
     serve.add_argument("--host", default="127.0.0.1", help="the address to listen on; default: 127.0.0.1")

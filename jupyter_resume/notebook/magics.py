@@ -15,6 +15,7 @@ from IPython.core.magic import Magics, line_magic, magics_class
 from IPython.core.magic_arguments import argument, magic_arguments
 
 from .. import _active, _init, listing, notices, settings, view
+from .._login import LoggedIn, login
 from .._run import Run
 from ..errors import InvalidInput
 from ..files import Restored
@@ -23,7 +24,7 @@ from ..render import Shown
 from ..saving import POLICIES
 from ..store.home import Store
 from ..tables import Message, Table
-from . import live, session
+from . import live, redact, session
 from .configured import Configured
 
 
@@ -151,6 +152,28 @@ class ResumeMagics(Magics, Configured):
         run.finish(asked.exit_code)
         live.flush_all()
         return Message(f"run {run.path} is {run.state} at step {run.step}")
+
+    @magic_arguments()
+    @argument("key", nargs="?", help="the API key; without it the one in use is checked, or one is asked for")
+    @argument("--host", help="the server's address (WANDB_BASE_URL)")
+    @line_magic
+    def wb_login(self, line: str) -> LoggedIn:
+        """Check an API key with its server and keep it in the netrc file.
+
+        A key on the line is taken out of IPython's history; better give none, and be asked for it.
+        """
+        try:
+            asked = _parse(self.wb_login, line)
+        except (UsageError, InvalidInput):  # their words would repeat the line
+            asked = None
+        if asked is None:
+            for word in line.split():
+                if not word.startswith("-"):
+                    redact.forget(self.shell, word, "wb_login")
+            raise UsageError("%wb_login takes one API key, or none to be asked for it, and --host ADDRESS")
+        if asked.key is not None and redact.forget(self.shell, asked.key, "wb_login"):
+            notices.tell("the key still stands in this cell: remove it there, before the notebook is saved or shared")
+        return login(asked.key, asked.host)
 
     def _config(self, words: Sequence[str] | None) -> dict[str, Any] | None:
         """``lr=0.1 bs=32``, or the name of a dict in the notebook."""
