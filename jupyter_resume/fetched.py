@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -10,13 +11,14 @@ from .digests import md5_of
 from .errors import FileError, LocalFileDiffers
 from .files import safe_name, target_in
 from .remote.base import RemoteFile
-from .store.blobs import beside
 
 
 def bring(
     file: RemoteFile, fetch: Callable[[RemoteFile, Path], None], root: Path, replace: bool = False
 ) -> tuple[Path, bool]:
-    """Bring a file to ``root/name`` by ``fetch``, which verifies it; the path, and whether anything was fetched.
+    """Bring a file to ``root/name`` by ``fetch``; the path, and whether anything was fetched.
+
+    ``fetch`` is `Remote.fetch`: it verifies, moves into place at the end, and leaves what was there if it fails.
 
     What is there with the same content stays. Raises UnsafeName for a name that leaves the root, whoever gave
     it, LocalFileDiffers, FileDamaged, FileError and what ``fetch`` raises.
@@ -34,11 +36,9 @@ def bring(
                 "another folder.",
                 path=target,
             )
-    fresh = beside(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        fetch(file, fresh)
-        fresh.replace(target)
+        fetch(file, target)
     except (FileExistsError, NotADirectoryError) as error:
         raise LocalFileDiffers(f"{error.filename} is a file where a folder is needed: pass another root=.") from None
     except FileError:
@@ -49,14 +49,18 @@ def bring(
             "root= of another folder.",
             path=target,
         ) from error
-    finally:
-        fresh.unlink(missing_ok=True)
     return target, True
 
 
 def is_same(path: Path, file: RemoteFile) -> bool:
-    """Whether a local file has exactly the content that the remote names; not if the remote gives no digest."""
+    """Whether a local file has exactly the content that the remote names; not if the remote gives no digest.
+
+    Some servers write the MD5 in hex.
+    """
     try:
-        return file.md5 is not None and path.stat().st_size == file.size and md5_of(path) == file.md5
+        if file.md5 is None or not path.is_file() or path.stat().st_size != file.size:
+            return False
+        md5 = md5_of(path)
+        return md5 == file.md5 or base64.b64decode(md5).hex() == file.md5.lower()
     except OSError:
         return False

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -298,10 +300,17 @@ def test_history_is_thinned_evenly_and_scanned_whole() -> None:
     assert [row["loss"] for row in seen.scan_history(min_step=5, max_step=8)] == [5, 6, 7]
     assert list(seen.scan_history(keys=["odd", "loss"], max_step=4)) == [{"odd": 1, "loss": 1}, {"odd": 3, "loss": 3}]
     assert list(seen.scan_history(keys=["none"])) == []
-    pandas = pytest.importorskip("pandas")
-    frame = seen.history(pandas=True)
-    assert isinstance(frame, pandas.DataFrame)
-    assert list(frame["loss"]) == list(range(101))
+
+
+def test_history_comes_as_a_data_frame_where_pandas_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    with wandb.init(project="p", id="x") as run:
+        run.log({"loss": 0.5})
+    frame = types.SimpleNamespace(from_records=lambda rows: ("frame", [row["loss"] for row in rows]))
+    monkeypatch.setitem(sys.modules, "pandas", types.SimpleNamespace(DataFrame=frame))  # type: ignore[arg-type]
+    assert Api().run("p/x").history(pandas=True) == ("frame", [0.5])
+    monkeypatch.setitem(sys.modules, "pandas", None)  # type: ignore[arg-type]
+    with pytest.raises(errors.InvalidInput, match="pip install pandas"):
+        Api().run("p/x").history(pandas=True)
 
 
 @pytest.mark.parametrize("wrong", [{"samples": 0}, {"samples": True}, {"samples": "5"}, {"keys": [1]}])
