@@ -13,7 +13,8 @@ MARK = "***"
 def forget(shell: InteractiveShell, secret: str, where: str) -> bool:
     """Replace a secret in the inputs that hold the word ``where``; whether it was in one.
 
-    They are in ``In``, ``_i`` and the like, and in the history file. What the frontend has (the cell itself, its undo) stays: a person has to remove that.
+    They are in ``In``, ``_i`` and the like, and in the history file. What the frontend has (the cell
+    itself, its undo) stays: a person has to remove that.
     """
     found = False
 
