@@ -70,6 +70,7 @@ class Run:
         self._saving = Saving(writer, store.blobs(point.path))
         self._told_late = self._told_forked = False
         self.link: Background | None = None
+        self.at_close: list[Callable[[], None]] = []
         self.stopped = False
         self.raise_stopped = self._may_be_stopped = self._heard = False
         self._catalogue_due = False
@@ -361,6 +362,8 @@ class Run:
         self._stopped = time.monotonic()
         keeper.remove(self._tend)  # last: an interrupted close leaves a run that is still tended
         self._on_close(self)
+        while self.at_close:
+            self.at_close.pop()()
         if self.link and not self.fenced:
             self.link.close()
 

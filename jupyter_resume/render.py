@@ -86,6 +86,10 @@ def facts(view: RunView) -> list[tuple[str, str]]:
     said += [("not restored", short(f"{name}: {why}", 300)) for name, why in view.not_restored[-_MOST_FILES:]]
     if view.waiting:
         said.append(("waiting", f"{view.waiting} lines wait in memory: the disk takes none"))
+    if view.server:
+        said.append(("server", short(view.server, 400)))
+    if view.url:
+        said.append(("page", short(view.url, 400)))
     if view.notes:
         said.append(("notes", short(view.notes, 200)))
     if (more := len(view.metrics) - _MOST_METRICS) > 0:

@@ -13,6 +13,8 @@ from .files import Restored
 from .remote.base import RemoteFile, RemoteRun, step_of
 from .store.home import Store
 from .store.record import Tail
+from .sync.background import Standing
+from .sync.syncing import host_of
 from .times import unix
 from .wording import size_of
 
@@ -31,7 +33,10 @@ class Metric:
 
 @dataclass(frozen=True)
 class RunView:
-    """A run as it stood ``at`` (Unix seconds). ``step`` is the next to log, ``elapsed`` seconds over all sessions."""
+    """A run as it stood ``at`` (Unix seconds). ``step`` is the next to log, ``elapsed`` seconds over all sessions.
+
+    ``url`` is its page on its server, ``server`` how it stands with that, in words.
+    """
 
     path: str
     name: str
@@ -48,6 +53,8 @@ class RunView:
     not_restored: tuple[tuple[str, str], ...] = ()
     waiting: int = 0
     notes: str | None = None
+    url: str | None = None
+    server: str | None = None
 
 
 class Course:
@@ -111,21 +118,21 @@ def of_run(run: Run, course: Course) -> RunView:
         not_restored=tuple(run.not_restored.items()),
         waiting=run.in_memory,
         notes=run.notes,
+        url=run.url,
+        server=str(run.link.standing) if run.link else None,
     )
 
 
-def of_outside(
-    run: RemoteRun, rows: Iterable[dict[str, Any]] = (), files: Iterable[RemoteFile] = (), reason: str = ""
-) -> RunView:
+def of_outside(run: RemoteRun, rows: Iterable[dict[str, Any]] = (), files: Iterable[RemoteFile] = ()) -> RunView:
     """The view of a run seen from outside, whose metrics have run the course of ``rows``."""
     elapsed = run.summary.get("_runtime")
     return RunView(
         path=str(run.path),
         name=run.name or run.path.run_id,
         state=run.state,
-        resumed=bool(reason),
+        resumed=False,
         starting_step=0,
-        reason=reason,
+        reason="",
         step=last_step(run) + 1,
         elapsed=float(elapsed) if isinstance(elapsed, (int, float)) and elapsed - elapsed == 0 else 0.0,
         at=unix(run.heartbeat_at) or unix(run.created_at) or 0.0,
@@ -165,4 +172,16 @@ def of_record(store: Store, tail: Tail) -> RunView:
         metrics=Course(record.recent()).metrics(point.summary),
         files=tuple((entry.name, entry.size) for entry in point.files.values()),
         notes=point.meta.get("notes"),
+        server=_server(store, tail),
     )
+
+
+def _server(store: Store, tail: Tail) -> str | None:
+    """How a run stands with the servers that have it, as far as is known here."""
+    standings = [
+        Standing(host_of(replica.base_url), max(0, tail.point.rows - replica.rows))
+        for replica in store.replicas(tail.point.path)
+    ]
+    if not standings and tail.point.mode == "offline":
+        return "offline: 'jupyter resume sync' sends it"
+    return "; ".join(map(str, standings)) or None

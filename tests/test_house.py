@@ -30,7 +30,7 @@ LAYERS = [
     {"restoring"},
     {"_run", "_exit", "source"},
     {"_active", "_there"},
-    {"_init"},
+    {"_init", "exported", "sending"},
     {"view"},
     {"render", "listing"},
     {"api"},

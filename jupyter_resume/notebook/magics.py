@@ -14,7 +14,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.magic import Magics, line_magic, magics_class
 from IPython.core.magic_arguments import argument, magic_arguments
 
-from .. import _active, _init, listing, notices, settings, view
+from .. import _active, _init, exported, listing, notices, sending, settings, view
 from .._login import LoggedIn, login
 from .._run import Run
 from ..errors import InvalidInput
@@ -23,6 +23,7 @@ from ..identity import RunPath
 from ..render import Shown
 from ..saving import POLICIES
 from ..store.home import Store
+from ..sync.reconcile import CHOICES
 from ..tables import Message, Table
 from . import live, redact, session
 from .configured import Configured
@@ -46,7 +47,11 @@ class ResumeMagics(Magics, Configured):
     @argument("--job-type", help="what kind of job it is, such as train")
     @argument("--config", nargs="+", help="name=value ..., or the name of a dict in the notebook")
     @argument("--dir", help="the folder for the run's files")
-    @argument("--mode", help="local, or offline for a run that is synced later")
+    @argument("--mode", help="local; online: also on a server; offline: brought there later (WANDB_MODE)")
+    @argument("--base-url", help="the server's address (WANDB_BASE_URL)")
+    @argument("--if-diverged", choices=CHOICES, help="where the run has gone on here and on the server")
+    @argument("--raise-stopped", action="store_true", help="fail the cell once the run is to be stopped")
+    @argument("--export", action="store_true", help="let subprocesses and libraries join the run, the wandb SDK too")
     @argument("--notebook", help="this notebook's path, where nothing else tells it")
     @argument("--takeover", action="store_true", help="write the run even if another process does")
     @line_magic
@@ -57,18 +62,22 @@ class ResumeMagics(Magics, Configured):
         """
         asked = _parse(self.wb_init, line)
         arguments = {name: getattr(asked, name) for name in _INIT_ARGUMENTS}
-        configured = {name: getattr(self, name) for name in ("project", "entity", "resume", "mode", "dir")}
+        configured = {name: getattr(self, name) for name in ("project", "entity", "resume", "mode", "dir", "base_url")}
         others = [run.path for run in _active.open_runs()]
         run, fresh = _init.start(
             settings.resolve(arguments, configured=configured),
             config=self._config(asked.config),
             takeover=asked.takeover,
+            if_diverged=asked.if_diverged,
+            raise_stopped=asked.raise_stopped,
             whence=session.find_in(self.shell, asked.notebook),
         )
         if fresh and others:
             notices.tell(
                 f"still open in this kernel: {', '.join(others)}; %wb_finish ends the run that was begun last."
             )
+        if asked.export:
+            exported.export(run)
         if self.display:
             live.show(self.shell, run)
         return run
@@ -143,6 +152,21 @@ class ResumeMagics(Magics, Configured):
         return listing.runs(Store(), asked.entity, asked.project)
 
     @magic_arguments()
+    @argument("run_path", nargs="*", help="runs of this store; default: the active run, else all that wait")
+    @argument("--if-diverged", choices=("append",), help="append: rows that wait here go behind the server's")
+    @argument("--base-url", help="the server's address (WANDB_BASE_URL)")
+    @line_magic
+    def wb_sync(self, line: str) -> Message:
+        """Send to the server, now, what it lacks: of the active run, of the named ones, or of all that wait."""
+        asked = _parse(self.wb_sync, line)
+        run = _active.active()
+        if run is not None and run.link is not None and not asked.run_path:
+            return Message(sending.flush(run, asked.if_diverged))
+        paths = [self._path(text) for text in asked.run_path]
+        done = list(sending.send(Store(), paths, asked.base_url or self.base_url or None, asked.if_diverged))
+        return Message("\n".join(done) or "nothing waits to be sent")
+
+    @magic_arguments()
     @argument("--exit-code", type=int, help="0 finishes the run, anything else fails it")
     @line_magic
     def wb_finish(self, line: str) -> Message:
@@ -193,7 +217,20 @@ class ResumeMagics(Magics, Configured):
         return RunPath.parse(text, defaults.entity, defaults.project)
 
 
-_INIT_ARGUMENTS = ("project", "entity", "id", "resume", "name", "notes", "tags", "group", "job_type", "dir", "mode")
+_INIT_ARGUMENTS = (
+    "project",
+    "entity",
+    "id",
+    "resume",
+    "name",
+    "notes",
+    "tags",
+    "group",
+    "job_type",
+    "dir",
+    "mode",
+    "base_url",
+)
 
 
 def _parse(magic: Any, line: str) -> argparse.Namespace:

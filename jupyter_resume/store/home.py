@@ -13,7 +13,7 @@ from .blobs import Blobs
 from .catalog import Catalog
 from .hosts import Hosts
 from .record import Record, ResumePoint
-from .replica import ReplicaFile
+from .replica import Replica, ReplicaFile
 
 
 def default_home(environ: Mapping[str, str] = os.environ) -> Path:
@@ -47,7 +47,12 @@ class Store:
 
     def replica(self, path: RunPath, base_url: str) -> ReplicaFile:
         """What is known of one run's replica at a server."""
-        return ReplicaFile(self.folder(path) / "replicas", base_url)
+        return ReplicaFile.of(self.folder(path) / "replicas", base_url)
+
+    def replicas(self, path: RunPath) -> list[Replica]:
+        """What is known of a run's replicas at every server."""
+        found = (ReplicaFile(file).load() for file in sorted((self.folder(path) / "replicas").glob("*.json")))
+        return [replica for replica in found if replica is not None]
 
     def files(self, path: RunPath) -> Path:
         """The folder of a run that its user sees as ``run.dir``."""

@@ -82,10 +82,15 @@ class Replica:
 class ReplicaFile:
     """Where a run's replica at one server is remembered; one process at a time may bring it up to date."""
 
-    def __init__(self, folder: Path, base_url: str) -> None:
-        name = "".join(c if c.isalnum() or c in ".-" else "_" for c in base_url.partition("://")[2])
-        self.path = folder / f"{name}.json"
+    def __init__(self, path: Path) -> None:
+        self.path = path
         self._fd: int | None = None
+
+    @classmethod
+    def of(cls, folder: Path, base_url: str) -> ReplicaFile:
+        """The one for a server."""
+        name = "".join(c if c.isalnum() or c in ".-" else "_" for c in base_url.partition("://")[2])
+        return cls(folder / f"{name}.json")
 
     def load(self) -> Replica | None:
         """What is known; None if nothing is, or if it is not readable."""

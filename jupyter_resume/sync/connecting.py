@@ -26,6 +26,13 @@ def connect(base_url: str, patience: float = AT_ONCE, environ: Mapping[str, str]
     return Wandb(base_url, key, patience=patience)
 
 
+def default_entity(store: Store, remote: Remote) -> str:
+    """The entity that is meant at a server where none is given; it is asked, and remembered. Raises RemoteError."""
+    entity = remote.account().entity
+    store.hosts.remember(remote.base_url, entity)
+    return entity
+
+
 @dataclass
 class Server:
     """A server that is asked before a run begins. ``error`` is why it could not be, once it could not."""
@@ -43,8 +50,7 @@ class Server:
         try:
             server.remote = connect(base_url)
             if entity == DEFAULT_ENTITY:
-                server.entity = server.remote.account().entity
-                store.hosts.remember(base_url, server.entity)
+                server.entity = default_entity(store, server.remote)
         except RemoteError as error:
             server.error = error
         return server

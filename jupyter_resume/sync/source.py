@@ -44,10 +44,11 @@ class Look:
 
 @dataclass(frozen=True)
 class Source:
-    """A run to be brought to a remote: where its record is, and how it stands whenever that is asked."""
+    """A run to be brought to a remote: where its record is, how it stands when that is asked, how many rows it has."""
 
     record: Record
     look: Callable[[], Look]
+    rows: Callable[[], int]
 
 
 def written_here(writer: Writer, step: Callable[[], int]) -> Source:
@@ -59,7 +60,7 @@ def written_here(writer: Writer, step: Callable[[], int]) -> Source:
             reached = None if writer.closed else -1 if writer.in_memory else step()
             return Look.of(writer.point, reached, ended=writer.closed)
 
-    return Source(writer.record, look)
+    return Source(writer.record, look, lambda: writer.point.rows)
 
 
 def in_store(record: Record) -> Source:
@@ -72,4 +73,4 @@ def in_store(record: Record) -> Source:
         living = record.live_owner(tail) is not None
         return Look.of(tail.point, tail.point.last_step if living else None, ended=not living)
 
-    return Source(record, look)
+    return Source(record, look, lambda: look().rows)

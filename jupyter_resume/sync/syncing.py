@@ -69,8 +69,7 @@ class Syncing:
 
     def waiting(self) -> int:
         """About how many rows the server lacks."""
-        look = self._source.look()
-        return max(0, look.rows - self.replica.rows)
+        return max(0, self._source.rows() - self.replica.rows)
 
     def verify(self, if_diverged: str | None = None) -> None:
         """Ask where the server stands, and go on from there. Raises RunDiverged if that cannot be decided here.
