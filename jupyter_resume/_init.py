@@ -23,7 +23,7 @@ from .store.writer import Writer
 from .sync.background import Background
 from .sync.reconcile import read_choice
 from .sync.source import written_here
-from .sync.syncing import Syncing
+from .sync.syncing import Syncing, host_of
 from .values import to_config
 
 _TRIES = 100  # another process may be faster; it is then the one that is refused, or continued
@@ -141,7 +141,7 @@ def start(
         store,
         writer,
         resumed=exists is not None,
-        reason=decision.reason,
+        reason=_reason(decision, found, there),
         origin=whence,
         dir=_files_folder(store, path, asked_for, tell=writer.attached),
         on_close=_active.forget,
@@ -190,6 +190,13 @@ def _find(store: Store, asked: Asked, asked_for: Settings, there: There, whence:
     return None
 
 
+def _reason(decision: Decision, found: Tail | None, there: There) -> str:
+    """Why the run begins or goes on, in words."""
+    if there.forked is not None and found is not None:
+        return f"forked from {found.point.meta.get('forked_from')}"
+    return f"{decision.reason}, on {host_of(there.base_url)}" if found is None and there.exists else decision.reason
+
+
 def _background(run: Run, there: There) -> Background:
     """What keeps the run's replica in step, and reconnects by itself."""
     assert there.server is not None
@@ -207,6 +214,11 @@ def _background(run: Run, there: There) -> Background:
         stopped=run.hear_stopped,
     )
     syncing.verified = there.server.error is None
+    if there.server.error is not None:
+        notices.tell(
+            f"{str(there.server.error).rstrip('.')}: run {run.path} goes on from this machine's record, and is sent "
+            "when the server answers again."
+        )
     return Background(syncing, reconnect=there.again, trouble=there.server.error)
 
 

@@ -28,15 +28,16 @@ def flush(run: Run, if_diverged: str | None = None) -> str:
 def send(
     store: Store, runs: Sequence[RunPath], base_url: str | None = None, if_diverged: str | None = None
 ) -> Iterator[str]:
-    """Send these runs, or all that wait; a line for each. One that fails is told, and the rest are sent.
+    """Send these runs, or all that wait; a line for each. Of several, one that fails is told and the rest are sent.
 
-    Raises KeyRejected, RemoteUnreachable, RunMissing; what the last failure was when all were tried.
+    Raises RemoteError, RunMissing, RunInUse.
     """
     asked = settings.resolve({"base_url": base_url, "mode": "offline"})
     remote = connect(asked.base_url)
     entity = default_entity(store, remote)
-    failed: ResumeError | None = None
-    for run in runs or waiting_runs(store, asked.base_url):
+    failed = 0
+    meant = runs or waiting_runs(store, asked.base_url)
+    for run in meant:
         here = next((path for path in _here(run, entity) if store.record(path).tail() is not None), None)
         if here is None:
             raise RunMissing(f"There is no run {run} in the store {store.home}: list them with 'jupyter resume runs'.")
@@ -44,11 +45,15 @@ def send(
             yield str(bring(store, here, remote, entity, if_diverged, sending=_announce))
         except RemoteUnreachable:
             raise
-        except (RemoteError, ResumeError) as error:
-            failed = error
-            notices.tell(f"{here}: {error}")
-    if failed is not None:
-        raise failed
+        except ResumeError as error:
+            if len(meant) == 1:
+                raise
+            failed += 1
+            notices.tell(f"{here} is not sent: {error}")
+    if failed:
+        raise RemoteError(
+            f"{failed} of {len(meant)} runs were not sent, for the reasons above; nothing of them is lost."
+        )
 
 
 def _here(run: RunPath, entity: str) -> tuple[RunPath, ...]:

@@ -12,18 +12,25 @@ from ..identity import DEFAULT_ENTITY, RunPath
 from ..remote.base import Remote, RemotePoint
 from ..store.home import Store
 
-AT_ONCE = 20.0  # seconds that a user waits for a server before a run begins without it
+AT_ONCE = 6.0  # seconds that a user waits for a server's answer; WANDB_INIT_TIMEOUT says otherwise
 BEHIND = 5.0  # seconds of patience of what happens in the background, which tries again by itself
 
 
-def connect(base_url: str, patience: float = AT_ONCE, environ: Mapping[str, str] = os.environ) -> Remote:
+def connect(base_url: str, patience: float | None = None, environ: Mapping[str, str] = os.environ) -> Remote:
     """The server at ``base_url``, with the key that is configured for it. Raises KeyRejected if there is none."""
     key = keys.find(base_url, environ)
     if key is None:
         raise KeyRejected(f"There is no API key for {base_url}: give one with login() or %wb_login, or WANDB_API_KEY.")
     from ..remote.wandb import Wandb
 
-    return Wandb(base_url, key, patience=patience)
+    return Wandb(base_url, key, patience=_at_once(environ) if patience is None else patience)
+
+
+def _at_once(environ: Mapping[str, str]) -> float:
+    try:
+        return min(max(float(environ.get("WANDB_INIT_TIMEOUT") or AT_ONCE), 1.0), 600.0)
+    except ValueError:
+        return AT_ONCE
 
 
 def default_entity(store: Store, remote: Remote) -> str:

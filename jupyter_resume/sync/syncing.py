@@ -268,9 +268,10 @@ def diverged(path: RunPath, base_url: str, relation: Diverged, there: RemotePoin
     """The refusal to mix two histories: both sides, and the ways on."""
     return RunDiverged(
         f"Run {path} has gone on at {host_of(base_url)} to step {there.last_step}, and {relation.waiting} rows up to "
-        f"step {relation.last_step} wait here: choose with if_diverged= (%wb_init --if-diverged) "
-        "'adopt' (go on from the server's; the rows here are kept aside), 'append' (send the rows here behind the "
-        "server's), or 'fork' (go on with the rows here as a new run). Nothing was overwritten.",
+        f"step {relation.last_step} wait here: choose with init(if_diverged=...) or %wb_init "
+        "--if-diverged: 'adopt' (go on from the server's; the rows here are kept aside), 'append' (send the rows here "
+        "behind the server's; %wb_sync and jupyter resume sync take it too), or 'fork' (go on with the rows here as a "
+        "new run). Nothing was overwritten.",
         here=relation.last_step,
         there=there.last_step,
         waiting=relation.waiting,
