@@ -26,6 +26,7 @@ from .reconcile import forget, take_counts
 from .relation import Diverged, GoneOn, InStep, relate
 from .source import Look, Source
 
+FRESH = 10.0  # seconds that the server's last word of where it stands is relied on
 Stopped = Callable[[bool], None]
 
 
@@ -60,6 +61,7 @@ class Syncing:
         self._most = outbox.MOST_BYTES
         self._sent_summary = ""
         self._there: dict[str, str | None] | None = None
+        self._checked = time.monotonic()
         self.pause = 0.0
 
     @property
@@ -93,7 +95,7 @@ class Syncing:
                 forget(self.replica)
             else:
                 take_counts(self.replica, there)
-        self.verified = True
+        self.verified, self._checked = True, time.monotonic()
 
     def _append_behind(self, there: RemotePoint, relation: GoneOn | Diverged) -> None:
         look = self._source.look()
@@ -135,8 +137,8 @@ class Syncing:
         """Send one post of what is new; False if there was nothing. An error leaves it to be sent again."""
         look = self._source.look()
         batch = gather(self._source.record, self.replica, look.reached, self._most)
-        if batch.rows and self.shared:
-            self.verify()
+        if batch.rows and (self.shared or time.monotonic() - self._checked > FRESH):
+            self.verify()  # another machine may have gone on with the run: its lines are not written over
             batch = gather(self._source.record, self.replica, look.reached, self._most)
         summary = self._summary(look, batch)
         if not batch and summary == self._sent_summary:
