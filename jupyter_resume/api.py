@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
@@ -19,6 +20,7 @@ from .identity import DEFAULT_ENTITY, RunPath, check_name
 from .paging import Paged, Piece
 from .remote.base import RemoteFile, RemoteRun
 from .source import Source, meant
+from .tables import Table
 from .wording import size_of
 
 _SHOWN = 20
@@ -60,8 +62,8 @@ class Api:
     def run(self, path: str) -> ApiRun:
         """A run: ``entity/project/run_id``, ``project/run_id`` or ``run_id``.
 
-        What the path leaves out is ``WANDB_ENTITY`` or whose key it is, and ``WANDB_PROJECT``. Raises
-        InvalidRunPath, RunMissing with the nearest ids, RemoteError.
+        What the path leaves out is ``WANDB_ENTITY`` and ``WANDB_PROJECT``; a server knows whose key it is, and takes
+        that for ``local`` too. Raises InvalidRunPath, RunMissing with the nearest ids, RemoteError.
         """
         return ApiRun(self._source, self._source.run(self.path(path)))
 
@@ -91,16 +93,18 @@ class Api:
         """The run that a text means here; see `run`."""
         whole = isinstance(text, str) and text.strip("/").count("/") >= 2
         entity = DEFAULT_ENTITY if whole else self._source.entity()
-        return RunPath.parse(text, entity, settings.resolve({"mode": "local"}).project)
+        path = RunPath.parse(text, entity, settings.resolve({"mode": "local"}).project)
+        return replace(path, entity=self._source.entity_there(path.entity))
 
     def _project(self, text: str | None) -> tuple[str, str]:
         if text is None:
-            return self._source.entity(), settings.resolve({"mode": "local"}).project
+            text = settings.resolve({"mode": "local"}).project
         parts = text.strip("/").split("/") if isinstance(text, str) else []
         if not 1 <= len(parts) <= 2:
             raise InvalidRunPath(f"{text!r:.200} is no project: write entity/project or project.")
         project = check_name(parts[-1], "project")
-        return check_name(parts[0], "entity") if len(parts) == 2 else self._source.entity(), project
+        entity = check_name(parts[0], "entity") if len(parts) == 2 else self._source.entity()
+        return self._source.entity_there(entity), project
 
     def __repr__(self) -> str:
         return f"<Api of {self.place}>"
@@ -124,20 +128,18 @@ class Runs(Paged["ApiRun"]):
         self._known.update(run.path for run in fresh)
         return Piece([ApiRun(self._source, run) for run in fresh], page.next, page.total)
 
-    def _shown(self) -> tuple[Any, str]:
+    def _shown(self) -> Table:
         entity, project = self._asked[:2]
         shown = [run.seen for run in self[: min(_SHOWN, self._per_page)]]
         table = listing.seen(shown, f"no such runs of project {entity}/{project} in {self._source.place}")
         more = len(self) - len(shown)
-        return table, f"and {more} more" if more > 0 else ""
+        return replace(table, note=f"and {more} more") if more > 0 else table
 
     def __repr__(self) -> str:
-        table, more = self._shown()
-        return f"{table!r}\n{more}" if more else repr(table)
+        return repr(self._shown())
 
     def _repr_html_(self) -> str:
-        table, more = self._shown()
-        return f"{table._repr_html_()}<div>{more}</div>" if more else str(table._repr_html_())
+        return self._shown()._repr_html_()
 
 
 class ApiRun:
@@ -145,7 +147,7 @@ class ApiRun:
 
     def __init__(self, source: Source, seen: RemoteRun) -> None:
         self.seen = seen
-        self._source = source
+        self.source = source
 
     @property
     def id(self) -> str:
@@ -175,7 +177,7 @@ class ApiRun:
     @property
     def url(self) -> str | None:
         """The run's page; None in the embedded store, which has none."""
-        return self._source.url_of(self.seen.path)
+        return self.source.url_of(self.seen.path)
 
     @property
     def state(self) -> str:
@@ -228,7 +230,7 @@ class ApiRun:
         With ``keys`` only the rows that have all of them, and of these ``_step`` and the keys.
         """
         wanted = _keys(keys)
-        rows = self._source.sampled(self.seen.path, wanted or None, _count("samples", samples))
+        rows = self.source.sampled(self.seen.path, wanted or None, _count("samples", samples))
         return _frame(rows) if pandas else rows
 
     def scan_history(
@@ -243,7 +245,7 @@ class ApiRun:
         With ``keys`` only the rows that have all of them, and of these only the keys.
         """
         wanted = _keys(keys)
-        rows = self._source.scan(self.seen.path, min_step, max_step, _count("page_size", page_size))
+        rows = self.source.scan(self.seen.path, min_step, max_step, _count("page_size", page_size))
         return sampling.with_keys(rows, wanted) if wanted else rows
 
     def files(self, names: Sequence[str] | None = None) -> Paged[File]:
@@ -255,7 +257,7 @@ class ApiRun:
         def fetch(cursor: str | None) -> Piece[File]:
             nonlocal found
             if cursor is None or not found:
-                found = self._source.files(self.seen.path, asked)
+                found = self.source.files(self.seen.path, asked)
             try:
                 some = list(islice((file for file in found if file.name not in known), _FILES))
             except BaseException:
@@ -263,17 +265,17 @@ class ApiRun:
                 raise
             known.update(file.name for file in some)
             more = str(len(known)) if len(some) == _FILES else None
-            return Piece([File(self._source, self.seen.path, file) for file in some], more)
+            return Piece([File(self.source, self.seen.path, file) for file in some], more)
 
         return Paged(fetch)
 
     def file(self, name: str) -> File:
         """One file. Raises FileMissing, with the nearest names, and UnsafeName."""
         name = files.safe_name(name)
-        for found in self._source.files(self.seen.path, [name]):
+        for found in self.source.files(self.seen.path, [name]):
             if found.name == name:
-                return File(self._source, self.seen.path, found)
-        known = [file.name for file in islice(self._source.files(self.seen.path), 1000)]
+                return File(self.source, self.seen.path, found)
+        known = [file.name for file in islice(self.source.files(self.seen.path), 1000)]
         raise files.missing(self.seen.path, name, known)
 
     def __repr__(self) -> str:

@@ -74,8 +74,7 @@ def _run(asked: argparse.Namespace) -> int:
 
 def _runs(asked: argparse.Namespace) -> int:
     if asked.remote:
-        defaults = settings.resolve({"entity": asked.entity, "project": asked.project})
-        print(lookup.runs_there(defaults.entity, defaults.project, asked.most))
+        print(lookup.runs_there(settings.resolve({"entity": asked.entity, "project": asked.project}), asked.most))
         return 0
     store = Store()
     if asked.rebuild:
@@ -85,14 +84,12 @@ def _runs(asked: argparse.Namespace) -> int:
 
 
 def _status(asked: argparse.Namespace) -> int:
-    defaults = settings.resolve({})
-    print(render.text(lookup.status(asked.run_path, defaults.entity, defaults.project, asked.remote)))
+    print(render.text(lookup.status(asked.run_path, settings.resolve({}), asked.remote)))
     return 0
 
 
 def _files(asked: argparse.Namespace) -> int:
-    defaults = settings.resolve({})
-    print(lookup.files(asked.run_path, defaults.entity, defaults.project, asked.remote))
+    print(lookup.files(asked.run_path, settings.resolve({}), asked.remote))
     return 0
 
 
@@ -136,11 +133,10 @@ def _login(asked: argparse.Namespace) -> int:
     return 0
 
 
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError
-    return number
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 on")
+    return int(text)
 
 
 def _path(text: str) -> RunPath:
@@ -166,7 +162,7 @@ def _parser() -> argparse.ArgumentParser:
     runs.add_argument("--project", help="only this project's")
     runs.add_argument("--entity", help="only this entity's")
     runs.add_argument("--remote", action="store_true", help=f"list the newest runs of the project {_THERE}")
-    runs.add_argument("--most", type=_positive, default=50, metavar="N", help="how many with --remote; default: 50")
+    runs.add_argument("--most", type=_count, default=50, metavar="N", help="how many with --remote; default: 50")
     runs.add_argument("--rebuild", action="store_true", help="make the catalog anew from the runs' records first")
     runs.set_defaults(command=_runs)
 

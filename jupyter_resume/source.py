@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from . import digests, files, sampling, selection, settings
 from .errors import InvalidInput, RemoteError, ResumeError, RunMissing
 from .fetched import bring
-from .identity import RunPath
+from .identity import DEFAULT_ENTITY, RunPath
 from .remote.base import Page, Remote, RemoteFile, RemoteRun
 from .store.catalog import CatalogEntry
 from .store.home import Store
@@ -34,6 +34,9 @@ class Source(Protocol):
 
     def entity(self) -> str:
         """The entity that is meant where none is given."""
+
+    def entity_there(self, entity: str) -> str:
+        """What an entity is called there: to a server ``local`` is nobody."""
 
     def url_of(self, path: RunPath) -> str | None:
         """The run's page; None if there is none."""
@@ -86,6 +89,10 @@ class StoreSource:
     def entity(self) -> str:
         """As `init` has it."""
         return settings.resolve({"mode": "local"}).entity
+
+    def entity_there(self, entity: str) -> str:
+        """As it is called."""
+        return entity
 
     def url_of(self, path: RunPath) -> str | None:
         """The embedded store has no pages."""
@@ -183,6 +190,10 @@ class RemoteSource:
         if self._entity is None:
             self._entity = os.environ.get("WANDB_ENTITY") or self.remote.account().entity
         return self._entity
+
+    def entity_there(self, entity: str) -> str:
+        """As it is called; whose key it is for ``local``."""
+        return self.entity() if entity == DEFAULT_ENTITY else entity
 
     def url_of(self, path: RunPath) -> str | None:
         """The run's page."""

@@ -123,8 +123,14 @@ def of_run(run: Run, course: Course) -> RunView:
     )
 
 
-def of_outside(run: RemoteRun, rows: Iterable[dict[str, Any]] = (), files: Iterable[RemoteFile] = ()) -> RunView:
-    """The view of a run seen from outside, whose metrics have run the course of ``rows``."""
+def of_outside(
+    run: RemoteRun,
+    rows: Iterable[dict[str, Any]] = (),
+    files: Iterable[RemoteFile] = (),
+    url: str | None = None,
+    place: str | None = None,
+) -> RunView:
+    """The view of a run seen from outside, at ``place``, whose metrics have run the course of ``rows``."""
     elapsed = run.summary.get("_runtime")
     return RunView(
         path=str(run.path),
@@ -139,6 +145,8 @@ def of_outside(run: RemoteRun, rows: Iterable[dict[str, Any]] = (), files: Itera
         metrics=Course(rows).metrics(run.summary),
         files=tuple((file.name, file.size) for file in files),
         notes=run.notes,
+        url=url,
+        server=f"as {place} has it" if place else None,
     )
 
 

@@ -118,6 +118,7 @@ def test_a_path_leaves_out_what_the_environment_says(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("WANDB_ENTITY", "team")
     with pytest.raises(errors.RunMissing, match="no run team/p/r2"):
         Api().run("r2")
+    assert Api().run("local/p/r2").path == "local/p/r2"
 
 
 @pytest.mark.usefixtures("runs")

@@ -98,8 +98,8 @@ def test_the_entity_that_a_path_leaves_out_is_the_keys(there: Api, monkeypatch: 
 def test_a_server_that_does_not_answer_is_an_error_of_its_own() -> None:
     api = Api.of(RemoteSource(Wandb("http://127.0.0.1:9", KEY, patience=0.5)))
     with pytest.raises(errors.RemoteUnreachable):
-        api.run("local/p/one")
-    runs = api.runs("local/p")
+        api.run("team/p/one")
+    runs = api.runs("team/p")
     with pytest.raises(errors.RemoteUnreachable):
         len(runs)
 

@@ -14,7 +14,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.magic import Magics, line_magic, magics_class
 from IPython.core.magic_arguments import argument, magic_arguments
 
-from .. import _active, _init, exported, listing, notices, sending, settings, view
+from .. import _active, _init, exported, listing, lookup, notices, sending, settings, view
 from .._login import LoggedIn, login
 from .._run import Run
 from ..errors import InvalidInput
@@ -121,34 +121,45 @@ class ResumeMagics(Magics, Configured):
 
     @magic_arguments()
     @argument("run_path", nargs="?", help="entity/project/run_id, project/run_id or run_id; default: the active run")
+    @argument("--remote", action="store_true", help="ask for the run on its server, even if it is here")
     @line_magic
     def wb_status(self, line: str) -> Shown | Message:
         """How a run stands: state, step, last metrics, files."""
         asked = _parse(self.wb_status, line)
-        run, store = _active.active(), Store()
+        run = _active.active()
+        if asked.run_path is None and asked.remote and run is not None:
+            asked.run_path = run.path
         if asked.run_path is None:
             if run is None:
                 return Message("no active run: %wb_init --resume allow begins or continues one")
             return Shown.of(view.of_run(run, view.Course(run.history_tail())))
-        return Shown.of(view.of_record(store, listing.find(store, self._path(asked.run_path))))
+        return Shown.of(lookup.status(asked.run_path, self._settings(), asked.remote))
 
     @magic_arguments()
     @argument("run_path", nargs="?", help="entity/project/run_id, project/run_id or run_id; default: the active run")
+    @argument("--remote", action="store_true", help="ask for the run on its server, even if it is here")
     @line_magic
     def wb_files(self, line: str) -> Table:
         """The files that a run has saved."""
         asked = _parse(self.wb_files, line)
-        if asked.run_path is None:
+        if asked.run_path is None and not asked.remote:
             return listing.files(_active.need("%wb_files").files)
-        return listing.files(listing.find(Store(), self._path(asked.run_path)).point.files)
+        text = asked.run_path or _active.need("%wb_files").path
+        return lookup.files(text, self._settings(), asked.remote)
 
     @magic_arguments()
     @argument("--project", help="only this project's; default: every project's")
     @argument("--entity", help="only this entity's")
+    @argument("--remote", action="store_true", help="the newest runs of the project on the server")
+    @argument("--most", type=int, default=50, help="how many with --remote; default: 50")
     @line_magic
     def wb_runs(self, line: str) -> Table:
         """The runs of this machine's store, newest first."""
         asked = _parse(self.wb_runs, line)
+        if asked.remote:
+            if asked.most < 1:
+                raise InvalidInput(f"--most {asked.most} is no number of runs: use one from 1 on.")
+            return lookup.runs_there(self._settings(entity=asked.entity, project=asked.project), asked.most)
         return listing.runs(Store(), asked.entity, asked.project)
 
     @magic_arguments()
@@ -210,11 +221,15 @@ class ResumeMagics(Magics, Configured):
         return None if words is None else _pairs(words)
 
     def _path(self, text: str) -> RunPath:
-        run = _active.active()
-        if run is not None:
-            return RunPath.parse(text, run.entity, run.project)
-        defaults = settings.resolve({}, configured={"project": self.project, "entity": self.entity})
-        return RunPath.parse(text, defaults.entity, defaults.project)
+        said = self._settings()
+        return RunPath.parse(text, said.entity, said.project)
+
+    def _settings(self, **asked: str | None) -> settings.Settings:
+        """What the active run, the environment and ``%config`` say, where the line said nothing."""
+        configured = {name: getattr(self, name) for name in ("project", "entity", "mode", "base_url")}
+        if run := _active.active():
+            asked = {name: asked.get(name) or getattr(run, name) for name in ("project", "entity")}
+        return settings.resolve(asked, configured=configured)
 
 
 _INIT_ARGUMENTS = (
