@@ -219,7 +219,7 @@ def _background(run: Run, there: There) -> Background:
             f"{str(there.server.error).rstrip('.')}: run {run.path} goes on from this machine's record, and is sent "
             "when the server answers again."
         )
-    return Background(syncing, reconnect=there.again, trouble=there.server.error)
+    return Background(syncing, reconnect=there.again, trouble=there.server.error, list_files=run.resumed)
 
 
 def _decide(asked: Asked, found: Tail | RunPath | None, whence: Origin) -> Decision:

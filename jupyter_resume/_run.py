@@ -19,6 +19,7 @@ from .identity import RunPath
 from .keeper import keeper
 from .origin import Origin
 from .recorded import Recorded
+from .remote.base import RemoteFile
 from .saving import Pattern, Saving
 from .store import lines
 from .store.blobs import Blobs
@@ -172,6 +173,13 @@ class Run:
     def files(self) -> dict[str, FileEntry]:
         """The saved files, by name."""
         return self._writer.files()
+
+    @property
+    def files_there(self) -> dict[str, RemoteFile]:
+        """Files that only the server has, by name, as far as they are known yet; `restore` brings them."""
+        there = self.link.syncing.files_there if self.link else {}
+        known = self.files
+        return {name: file for name, file in there.items() if name not in known}
 
     @property
     def runtime(self) -> float:

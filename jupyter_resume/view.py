@@ -113,7 +113,10 @@ def of_run(run: Run, course: Course) -> RunView:
         elapsed=run.runtime,
         at=time.time(),
         metrics=course.metrics(run.summary.as_dict()),
-        files=tuple((entry.name, entry.size) for entry in run.files.values()),
+        files=(
+            *((file.name, file.size) for file in run.files_there.values()),
+            *((entry.name, entry.size) for entry in run.files.values()),
+        ),
         restored=tuple(dict.fromkeys(_restored(run, restored) for restored in run.restored)),
         not_restored=tuple(run.not_restored.items()),
         waiting=run.in_memory,

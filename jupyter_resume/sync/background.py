@@ -43,7 +43,8 @@ class Background:
     """Brings a run to its server until it is closed. ``interval`` in seconds; ``reconnect`` makes a remote anew.
 
     ``reconnect`` is asked after the key was refused: it returns a remote with another key, or None if there is none.
-    ``trouble`` is what was the matter when the run was begun, which the user knows already.
+    ``trouble`` is what was the matter when the run was begun, which the user knows already. ``list_files``: ask which
+    files the server has.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Background:
         interval: float | None = None,
         reconnect: Callable[[], Remote | None] = lambda: None,
         trouble: RemoteError | None = None,
+        list_files: bool = False,
         tell: Tell = tell,
     ) -> None:
         self.syncing = syncing
@@ -61,6 +63,7 @@ class Background:
         self._tell = tell
         self._trouble = trouble
         self._told = set() if trouble is None else {_kind(trouble)}
+        self._list_files = list_files
         self._failures = 0
         self._last_post, self._sent_any = time.monotonic(), False
         self._closed = False
@@ -172,6 +175,9 @@ class Background:
             self._files_due.wait()
             self._files_due.clear()
             try:
+                if self._list_files:
+                    self.syncing.list_files()
+                    self._list_files = False
                 for name in self.syncing.files_waiting():
                     with self._files_busy:
                         if not self._closed:

@@ -48,7 +48,7 @@ def reconcile(
         return Reconciled(diverged=relation)
     rewound_to = None
     if isinstance(relation, InStep):
-        replica.rows, replica.cursor = relation.rows, relation.cursor
+        replica.rows, replica.cursor, replica.last = relation.rows, relation.cursor, relation.last
     elif isinstance(relation, Diverged) and choice == "append":
         shift = Shift(relation.first.number, there.rows - relation.first.number, 0)
         steps = max(0, there.next_step - relation.first.row["_step"])
@@ -78,7 +78,7 @@ def forget(replica: Replica) -> None:
     replica.storage_id = None
     replica.rows = replica.events = replica.output = replica.ended = 0
     replica.cursor, replica.last, replica.shifts = Cursor(), {}, []
-    replica.said, replica.internal, replica.files = {}, {}, {}
+    replica.said, replica.summary, replica.internal, replica.files = {}, {}, {}, {}
 
 
 def take_counts(replica: Replica, there: RemotePoint) -> None:

@@ -17,10 +17,14 @@ _CLOSE = 0.01  # seconds that a timestamp may lose on its way
 
 @dataclass(frozen=True)
 class InStep:
-    """All that the server has is here too; ``rows`` is the first line that it lacks, which lies at ``cursor``."""
+    """All that the server has is here too; ``rows`` is the first line that it lacks, which lies at ``cursor``.
+
+    ``last`` is the row before, as the server has it.
+    """
 
     rows: int
     cursor: Cursor
+    last: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -43,15 +47,15 @@ Relation = InStep | GoneOn | Diverged
 def relate(record: Record, replica: Replica, there: RemotePoint | None) -> Relation:
     """Compare a record with what the server says of the run; None: it has no such run."""
     if there is None or (not there.started and not there.rows):
-        return InStep(0, Cursor())
+        return InStep(0, Cursor(), {})
     if there.rows == replica.there(replica.rows) and _plausible(replica, there):
-        return InStep(replica.rows, replica.cursor)
+        return InStep(replica.rows, replica.cursor, dict(there.tail) or replica.last)
     if there.rows:
         shift = next((s for s in reversed(replica.shifts) if s.since + s.rows < there.rows), None)
         number = there.rows - 1 - (shift.rows if shift else 0)
         row = row_at(record, replica.cursor, number)
         if row and same(moved(row.row, shift.steps if shift else 0), there.tail):
-            return InStep(number + 1, row.end)
+            return InStep(number + 1, row.end, dict(there.tail))
     waiting = [row for row in follow(record, replica.cursor) if isinstance(row, Row) and row.number >= replica.rows]
     if not waiting:
         return GoneOn()

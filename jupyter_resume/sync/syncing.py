@@ -15,7 +15,7 @@ from ..digests import md5_of
 from ..errors import RemoteRefused, RemoteUnreachable, RunDiverged
 from ..identity import DEFAULT_ENTITY, RunPath
 from ..notices import Tell, tell
-from ..remote.base import Lines, Post, Remote, RemotePoint
+from ..remote.base import Lines, Post, Remote, RemoteFile, RemotePoint
 from ..store import lines
 from ..store.blobs import Blobs
 from ..store.record import FileEntry
@@ -60,7 +60,8 @@ class Syncing:
         self._lock = threading.RLock()
         self._most = outbox.MOST_BYTES
         self._sent_summary = ""
-        self._there: dict[str, str | None] | None = None
+        self._md5s: dict[str, str | None] | None = None
+        self.files_there: dict[str, RemoteFile] = {}
         self._checked = time.monotonic()
         self.pause = 0.0
 
@@ -86,6 +87,7 @@ class Syncing:
         with self._lock:
             if isinstance(relation, InStep):
                 self.replica.rows, self.replica.cursor = relation.rows, relation.cursor
+                self.replica.last = relation.last
             elif there is not None and (isinstance(relation, GoneOn) or if_diverged == "append"):
                 self._append_behind(there, relation)
             elif there is not None:
@@ -219,18 +221,23 @@ class Syncing:
         except FileNotFoundError:  # a newer content has taken its place
             return False
         with self._lock:
-            if self._there is not None:
-                self._there[name] = md5
+            if self._md5s is not None:
+                self._md5s[name] = md5
             self.replica.files[name] = [entry.digest, md5]
             self._save()
         return sent
 
     def _md5_there(self, name: str) -> str | None:
         """The digest that the server has for a file; it is asked once a session."""
-        if self._there is None:
+        if self._md5s is None:
             names = self.files_waiting()
-            self._there = {file.name: file.md5 for file in self.remote.files(self.replica.path, names)}
-        return self._there.get(name)
+            self._md5s = {file.name: file.md5 for file in self.remote.files(self.replica.path, names)}
+        return self._md5s.get(name)
+
+    def list_files(self) -> None:
+        """Learn which files the server has, those that other machines saved among them."""
+        self.files_there = {file.name: file for file in self.remote.files(self.replica.path)}
+        self._md5s = {name: file.md5 for name, file in self.files_there.items()}
 
     def end(self) -> None:
         """Tell the server how the run ended, if it did and that was not told."""
