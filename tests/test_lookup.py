@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
+from traitlets.config import Config
 
 import jupyter_resume as wandb
 from jupyter_resume import cli, errors, lookup, settings
@@ -31,6 +34,17 @@ def far(server: Served) -> Client:
     client.upload("far", "model.h5", b"weights")
     client.stream("far", {"complete": True, "exitcode": 0})
     return client
+
+
+@pytest.fixture
+def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[InteractiveShell]:
+    (tmp_path / "ipython").mkdir()
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    shell = InteractiveShell(config=Config({"HistoryManager": {"enabled": False}}))
+    shell.kernel = SimpleNamespace()
+    shell.extension_manager.load_extension("jupyter_resume")
+    yield shell
+    shell.extension_manager.unload_extension("jupyter_resume")
 
 
 @pytest.fixture
@@ -110,3 +124,40 @@ def test_the_servers_runs_are_listed_with_where_they_are(server: Served, capsys:
     assert "far" not in capsys.readouterr().out
     with pytest.raises(SystemExit):
         cli.main(["runs", "--remote", "--most", "0"])
+
+
+@pytest.mark.usefixtures("far", "near")
+def test_the_magics_ask_the_server_too(server: Served, shell: InteractiveShell) -> None:
+    def magic(line: str) -> object:
+        name, _, rest = line.partition(" ")
+        return shell.run_line_magic(name, rest)
+
+    assert "a far run" in repr(magic("wb_status p/far"))
+    assert "model.h5" in repr(magic("wb_files p/far"))
+    assert "here and there" not in repr(magic("wb_runs --remote --project p"))
+    assert "local/p/near" in repr(magic("wb_runs"))
+    with pytest.raises(errors.RunMissing, match="did you mean"):
+        magic("wb_status p/near --remote")
+    with pytest.raises(errors.InvalidInput):
+        magic("wb_runs --remote --most 0")
+    with pytest.raises(errors.NoRun):
+        magic("wb_files --remote")
+
+
+@pytest.mark.usefixtures("far")
+def test_remote_without_a_path_is_the_active_run_on_its_own_server(
+    server: Served, shell: InteractiveShell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("WANDB_BASE_URL")
+    run = wandb.init(project="p", id="both", base_url=server.url, mode="online")
+    run.log({"loss": 0.25})
+    assert run.link is not None
+    run.link.flush()
+    shown = repr(shell.run_line_magic("wb_status", "--remote"))
+    assert f"as {server.url} has it" in shown
+    assert "0.25" in shown
+    listed = repr(shell.run_line_magic("wb_runs", "--remote")).splitlines()
+    assert listed[1].startswith("local/p/both")
+    assert listed[1].endswith("here and there")
+    assert "no saved files" in repr(shell.run_line_magic("wb_files", "--remote"))
+    run.finish()

@@ -229,6 +229,8 @@ class ResumeMagics(Magics, Configured):
         configured = {name: getattr(self, name) for name in ("project", "entity", "mode", "base_url")}
         if run := _active.active():
             asked = {name: asked.get(name) or getattr(run, name) for name in ("project", "entity")}
+            if run.link is not None:
+                asked |= {"base_url": run.link.syncing.remote.base_url, "mode": "online"}
         return settings.resolve(asked, configured=configured)
 
 
