@@ -108,9 +108,11 @@ class Reader:
         value = node.get(what)
         if value is None and not must:
             return None
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0 or value != int(value):
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if type(value) is not int or value < 0:
             raise self.nonsense(what, value)
-        return int(value)
+        return value
 
     def size(self, node: Mapping[str, Any], what: str) -> int:
         """A number of bytes; some servers write large ones as text."""

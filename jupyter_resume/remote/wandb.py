@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 from urllib.parse import quote, urlsplit
 
 from .. import keys, notices
-from ..errors import FileError, KeyRejected, RemoteError, RemoteGone, RemoteRefused, RunMissing
+from ..errors import FileError, InvalidInput, KeyRejected, RemoteError, RemoteGone, RemoteRefused, RunMissing
 from ..identity import RunPath
 from . import answers, download, queries
 from .base import Account, Begun, Description, Lines, Page, Post, RemoteFile, RemotePoint, RemoteRun, Reply, step_of
@@ -327,9 +327,10 @@ def _given(variables: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _escaped(*names: str) -> str:
-    """A path of these names; a name of dots alone would be a step in it."""
-    return "/".join(quote(name, safe="").replace(".", "%2E") if not name.strip(".") else quote(name, safe="")
-                    for name in names)  # fmt: skip
+    """A path of these names. InvalidInput for one of dots alone: in an address it would be a step up."""
+    if found := next((name for name in names if not name.strip(".")), None):
+        raise InvalidInput(f"A server cannot have {found!r} as a name: give entity, project and run other names.")
+    return "/".join(quote(name, safe="") for name in names)
 
 
 def _described(said: Description) -> dict[str, Any]:
