@@ -109,6 +109,8 @@ def start(
         _active.remember(run)
         _describe(run, asked_for, changes)
         return run, False
+    if asked_for.hint:
+        notices.tell(asked_for.hint)
     store = Store()
     there = There.of(store, asked_for, read_choice(if_diverged))
     for _ in range(_TRIES):

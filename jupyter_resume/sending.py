@@ -19,10 +19,9 @@ _LARGE = 64 << 20  # bytes of a file that is announced
 def flush(run: Run, if_diverged: str | None = None) -> str:
     """Send all of a run that this process writes; what was done, in a line. Raises RemoteError."""
     assert run.link is not None
-    before = run.link.syncing.waiting()
     if (error := run.link.flush(if_diverged)) is not None:
         raise error
-    return f"run {run.path}: {before} rows sent, {run.link.standing}"
+    return f"run {run.path}: {run.link.standing}"
 
 
 def send(

@@ -19,7 +19,8 @@ _OLD_NAMES = {"run": "online", "dryrun": "offline"}  # of modes, which W&B still
 class Settings:
     """The settings of one run, after every source was asked; None means that nobody said anything.
 
-    ``entity`` is `DEFAULT_ENTITY` if nobody said anything; a server then knows which one is meant.
+    ``entity`` is `DEFAULT_ENTITY` if nobody said anything; a server then knows which one is meant. ``hint`` is what
+    the user may not expect of these settings, in words.
     """
 
     project: str
@@ -34,6 +35,7 @@ class Settings:
     dir: Path | None
     mode: str
     base_url: str
+    hint: str | None = None
 
 
 _ENVIRONMENT = {
@@ -70,8 +72,15 @@ def resolve(
             raise InvalidInput(f"{name}={value!r:.60} is {type(value).__name__}: pass a string.")
         return value
 
-    base_url = keys.read_base_url(text("base_url") or keys.DEFAULT_BASE_URL)
+    server = text("base_url")
+    base_url = keys.read_base_url(server or keys.DEFAULT_BASE_URL)
     mode = _mode(text("mode"), base_url, environ)
+    hint = None
+    if server and mode == "local" and text("mode") is None:
+        hint = (
+            f"there is no API key for {base_url}, so the run is kept on this machine only: %wb_login or "
+            "'jupyter resume login' stores one, mode='local' (WANDB_MODE) says that this is meant."
+        )
     run_id = ask("id")
     folder = ask("dir")
     if folder is not None and not isinstance(folder, (str, os.PathLike)):
@@ -89,6 +98,7 @@ def resolve(
         dir=None if folder is None else Path(folder).expanduser().absolute(),
         mode=mode,
         base_url=base_url,
+        hint=hint,
     )
 
 

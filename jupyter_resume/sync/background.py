@@ -94,9 +94,18 @@ class Background:
         return self._send_all(ending=False, if_diverged=if_diverged)
 
     def close(self) -> RemoteError | None:
-        """Send what waits, say how the run ended, and end. What went wrong, or None."""
+        """Send what waits, say how the run ended, and end. What went wrong, or None; the user is told what waits."""
+        if self._closed or self._pid != os.getpid():
+            return self._trouble
         try:
-            return self._send_all(ending=True)
+            if (error := self._send_all(ending=True)) is not None:
+                files = len(self.syncing.files_waiting())
+                what = f"{_rows(self.syncing.waiting())}{f' and {files} files' if files else ''}"
+                self._tell(
+                    f"run {self.syncing.replica.path} has ended here with {what} to be sent to {self.syncing.host}: the "
+                    "next init of the run, or 'jupyter resume sync', does it."
+                )
+            return error
         finally:
             self._closed = True
             self._rows_due.set()
@@ -174,6 +183,8 @@ class Background:
         while not self._closed:
             self._files_due.wait()
             self._files_due.clear()
+            if self._closed:
+                return
             try:
                 if self._list_files:
                     self.syncing.list_files()

@@ -59,7 +59,7 @@ class Syncing:
         self._tell = tell
         self._lock = threading.RLock()
         self._most = outbox.MOST_BYTES
-        self._sent_summary = ""
+        self._others: Callable[[Look], Look] = lambda look: look
         self._md5s: dict[str, str | None] | None = None
         self.files_there: dict[str, RemoteFile] = {}
         self._checked = time.monotonic()
@@ -97,6 +97,8 @@ class Syncing:
                 forget(self.replica)
             else:
                 take_counts(self.replica, there)
+                base, told = self.replica.said, self.replica.summary
+                self._others = lambda look: merge.with_others(look, base, told, there)
         self.verified, self._checked = True, time.monotonic()
 
     def _append_behind(self, there: RemotePoint, relation: GoneOn | Diverged) -> None:
