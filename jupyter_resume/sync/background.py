@@ -102,8 +102,8 @@ class Background:
                 files = len(self.syncing.files_waiting())
                 what = f"{_rows(self.syncing.waiting())}{f' and {files} files' if files else ''}"
                 self._tell(
-                    f"run {self.syncing.replica.path} has ended here with {what} to be sent to {self.syncing.host}: the "
-                    "next init of the run, or 'jupyter resume sync', does it."
+                    f"run {self.syncing.replica.path} has ended here with {what} to be sent to {self.syncing.host}: "
+                    "the next init of the run, or 'jupyter resume sync', does it."
                 )
             return error
         finally:
