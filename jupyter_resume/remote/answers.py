@@ -18,7 +18,6 @@ from ..errors import KeyRejected, RemoteError, RemoteGone, RemoteMalformed, Remo
 from ..wording import short
 from .patience import retry_after
 
-KEPT = "what was logged is kept on this machine"
 _FOR_NOW = frozenset({408, 425, 429})  # and every 5xx but 501
 _WIDEST = 300  # characters of a server's words
 
@@ -109,7 +108,7 @@ def refusal(url: str, status: int, headers: Mapping[str, str], body: bytes) -> R
         wait = retry_after(headers)
         what = "asks to be left alone for now" if status == 429 else "cannot answer at the moment"
         again = "try again later" if wait is None else f"try again in {wait:.0f} s"
-        return RemoteUnreachable(f"{host} {what} (HTTP {status}{words and ': ' + words}): {again}; {KEPT}.",
+        return RemoteUnreachable(f"{host} {what} (HTTP {status}{words and ': ' + words}): {again}.",
                                  status=status, retry_after=wait)  # fmt: skip
     if status < 400:
         return RemoteMalformed(f"{host} answered with HTTP {status}, which makes no sense here: {_ADDRESS}.",
@@ -152,22 +151,20 @@ def unreachable(url: str, error: BaseException, waited: float) -> RemoteError:
     host, links = host_of(url), list(_chain(error))
     if any(isinstance(link, requests.exceptions.ProxyError) for link in links):
         return RemoteUnreachable(
-            f"The proxy on the way to {host} does not let it through: check HTTPS_PROXY and NO_PROXY; {KEPT}."
+            f"The proxy on the way to {host} does not let it through: check HTTPS_PROXY and NO_PROXY."
         )
     if any(isinstance(link, ssl.SSLError) for link in links):
         why = next((short(getattr(link, "verify_message", "") or link.reason or "", 80) for link in links
                     if isinstance(link, ssl.SSLError)), "")  # fmt: skip
         return RemoteUnreachable(
             f"The connection to {host} cannot be made safe by TLS ({why or 'the handshake failed'}): check the address "
-            f"and this machine's clock, or set REQUESTS_CA_BUNDLE to the server's certificate authority; {KEPT}."
+            f"and this machine's clock, or set REQUESTS_CA_BUNDLE to the server's certificate authority."
         )
     if any(isinstance(link, (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema,
                              requests.exceptions.MissingSchema, requests.exceptions.InvalidHeader, UnicodeError))
            for link in links):  # fmt: skip
         return RemoteMalformed(f"{host} is no address that can be asked: {_ADDRESS}.")
-    return RemoteUnreachable(
-        f"{host} cannot be reached ({_why(links, waited)}): check the network and WANDB_BASE_URL; {KEPT}."
-    )
+    return RemoteUnreachable(f"{host} cannot be reached ({_why(links, waited)}): check the network and WANDB_BASE_URL.")
 
 
 def _why(links: list[BaseException], waited: float) -> str:

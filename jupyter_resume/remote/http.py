@@ -263,12 +263,12 @@ class Http:
             yield piece
             if until is not None and self._clock() > until:
                 raise RemoteUnreachable(
-                    f"{answers.host_of(url)} answers too slowly: try again later; {answers.KEPT}.", retry_after=None
+                    f"{answers.host_of(url)} answers too slowly: try again later.", retry_after=None
                 )
         if plain and expected.isdigit() and got < int(expected):
             raise RemoteUnreachable(
                 f"{answers.host_of(url)} cannot be reached (the connection was cut): check the network and "
-                f"WANDB_BASE_URL; {answers.KEPT}.",
+                f"WANDB_BASE_URL.",
                 retry_after=None,
             )
 
