@@ -52,12 +52,13 @@ def runs(store: Store, entity: str | None = None, project: str | None = None) ->
     )
 
 
-def files(known: Mapping[str, FileEntry]) -> Table:
-    """The files of a run."""
+def files(known: Mapping[str, FileEntry], there: Iterable[RemoteFile] = ()) -> Table:
+    """The files of a run; ``there`` are those that only its server has."""
     rows = tuple(
         (entry.name, size_of(entry.size), _step(entry.step), clock(entry.saved_at), entry.digest[:16])
         for entry in known.values()
     )
+    rows += tuple((*row[:2], "-", row[2], "on the server") for row in remote_files(there).rows)
     return Table(("file", "size", "saved after step", "saved at", "blake3"), rows, "no saved files")
 
 

@@ -143,7 +143,8 @@ class ResumeMagics(Magics, Configured):
         """The files that a run has saved."""
         asked = _parse(self.wb_files, line)
         if asked.run_path is None and not asked.remote:
-            return listing.files(_active.need("%wb_files").files)
+            run = _active.need("%wb_files")
+            return listing.files(run.files, run.files_there.values())
         text = asked.run_path or _active.need("%wb_files").path
         return lookup.files(text, self._settings(), asked.remote)
 
