@@ -58,7 +58,7 @@ def files(known: Mapping[str, FileEntry], there: Iterable[RemoteFile] = ()) -> T
         (entry.name, size_of(entry.size), _step(entry.step), clock(entry.saved_at), entry.digest[:16])
         for entry in known.values()
     )
-    rows += tuple((*row[:2], "-", row[2], "on the server") for row in remote_files(there).rows)
+    rows += tuple((name, size, "-", at, "on the server") for name, size, at, _ in remote_files(there).rows)
     return Table(("file", "size", "saved after step", "saved at", "blake3"), rows, "no saved files")
 
 
