@@ -36,7 +36,8 @@ class Replica:
 
     ``rows``, ``events`` and ``output`` are the first line numbers of the record that the server does not have yet,
     ``cursor`` is where the first such row lies; ``last`` is the last row that it has. ``said`` is the description
-    that it has, ``files`` maps names to ``[digest, md5 in base64]``. ``ended`` counts the sessions whose end it knows.
+    and ``summary`` the summary that it was last told from here, ``files`` maps names to ``[digest, md5 in base64]``.
+    ``ended`` counts the sessions whose end it knows.
     """
 
     base_url: str
@@ -49,6 +50,7 @@ class Replica:
     last: dict[str, Any] = field(default_factory=dict)
     shifts: list[Shift] = field(default_factory=list)
     said: dict[str, Any] = field(default_factory=dict)
+    summary: dict[str, Any] = field(default_factory=dict)
     internal: dict[str, Any] = field(default_factory=dict)
     files: dict[str, list[str]] = field(default_factory=dict)
     ended: int = 0

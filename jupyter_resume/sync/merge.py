@@ -73,6 +73,15 @@ def said_there(there: RemotePoint) -> dict[str, Any]:
     }
 
 
+def with_others(said: Mapping[str, Any], base: Mapping[str, Any], there: RemotePoint) -> dict[str, Any]:
+    """What is said here, with what others have changed on the server since ``base`` was said."""
+    theirs = said_there(there)
+    config = merge(base.get("config", {}), said["config"], theirs.pop("config"))
+    known = {key: base.get(key) or None for key in theirs}
+    here = {key: said[key] or None for key in theirs}
+    return {**said, **merge(known, here, {key: value or None for key, value in theirs.items()}), "config": config}
+
+
 def take_description(point: ResumePoint, there: RemotePoint, replica: Replica) -> None:
     """Bring in what was changed on the server: config, name, notes and tags."""
     base = replica.said

@@ -12,7 +12,7 @@ from ..remote.base import RemotePoint
 from ..store.follow import Cursor
 from ..store.record import Record, ResumePoint
 from ..store.replica import Replica, Shift
-from .merge import take_description, take_history
+from .merge import merge, take_description, take_history
 from .relation import Diverged, InStep, relate
 
 CHOICES = ("adopt", "append", "fork")
@@ -49,6 +49,8 @@ def reconcile(
     rewound_to = None
     if isinstance(relation, InStep):
         replica.rows, replica.cursor, replica.last = relation.rows, relation.cursor, relation.last
+        theirs = {key: value for key, value in there.summary.items() if not key.startswith("_")}
+        point.summary = {**point.summary, **merge(replica.summary, point.summary, theirs)}
     elif isinstance(relation, Diverged) and choice == "append":
         shift = Shift(relation.first.number, there.rows - relation.first.number, 0)
         steps = max(0, there.next_step - relation.first.row["_step"])

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from ..digests import md5_of
 from ..errors import RemoteRefused, RemoteUnreachable, RunDiverged
@@ -59,7 +60,7 @@ class Syncing:
         self._tell = tell
         self._lock = threading.RLock()
         self._most = outbox.MOST_BYTES
-        self._others: Callable[[Look], Look] = lambda look: look
+        self._seen: tuple[dict[str, Any], dict[str, Any], RemotePoint] | None = None
         self._md5s: dict[str, str | None] | None = None
         self.files_there: dict[str, RemoteFile] = {}
         self._checked = time.monotonic()
@@ -97,8 +98,8 @@ class Syncing:
                 forget(self.replica)
             else:
                 take_counts(self.replica, there)
-                base, told = self.replica.said, self.replica.summary
-                self._others = lambda look: merge.with_others(look, base, told, there)
+            # What it had been told from here, beside what it has now: others may have changed the rest.
+            self._seen = None if there is None else (self.replica.said, self.replica.summary, there)
         self.verified, self._checked = True, time.monotonic()
 
     def _append_behind(self, there: RemotePoint, relation: GoneOn | Diverged) -> None:
@@ -121,9 +122,8 @@ class Syncing:
         """Begin the run on the server, or go on with it there."""
         self._hold()
         look = self._source.look()
-        begun = self.remote.begin(
-            self.replica.path, merge.description(look.said, self.replica), self.replica.storage_id
-        )
+        said = self._with_others(look.said)
+        begun = self.remote.begin(self.replica.path, merge.description(said, self.replica), self.replica.storage_id)
         with self._lock:
             self.replica.path = begun.path
             self.replica.storage_id = begun.storage_id or self.replica.storage_id
@@ -141,11 +141,12 @@ class Syncing:
         """Send one post of what is new; False if there was nothing. An error leaves it to be sent again."""
         look = self._source.look()
         batch = gather(self._source.record, self.replica, look.reached, self._most)
-        if batch.rows and (self.shared or time.monotonic() - self._checked > FRESH):
+        if batch.rows and self._stale():
             self.verify()  # another machine may have gone on with the run: its lines are not written over
             batch = gather(self._source.record, self.replica, look.reached, self._most)
         summary = self._summary(look, batch)
-        if not batch and summary == self._sent_summary:
+        changed = merge.differ(summary, self.replica.summary)
+        if not batch and not changed:
             self.replica.cursor = batch.cursor
             return False
         try:
@@ -154,7 +155,7 @@ class Syncing:
                     rows=Lines(batch.first, batch.rows) if batch.rows else None,
                     events=batch.streams.get("events"),
                     output=batch.streams.get("output"),
-                    summary=summary if summary != self._sent_summary else None,
+                    summary=lines.dump_exact(summary).decode() if changed else None,
                 )
             )
         except RemoteRefused as error:
@@ -171,17 +172,27 @@ class Syncing:
             self.replica.rows, self.replica.cursor, self.replica.last = batch.number, batch.cursor, batch.last
             for stream, sent in batch.streams.items():
                 setattr(self.replica, stream, sent.offset + len(sent.texts))
+            self.replica.summary = summary
             self._save()
-        self._sent_summary = summary
         return True
 
-    def _summary(self, look: Look, batch: Batch) -> str:
+    def _stale(self) -> bool:
+        """Whether somebody else may have written to the run since the server was asked."""
+        return self.shared or time.monotonic() - self._checked > FRESH
+
+    def _with_others(self, said: dict[str, Any]) -> dict[str, Any]:
+        """What is said of the run here, and by others on the server."""
+        return said if self._seen is None else merge.with_others(said, self._seen[0], self._seen[2])
+
+    def _summary(self, look: Look, batch: Batch) -> dict[str, Any]:
         """The summary as it is with the rows that the server has then, so that it never runs ahead of them."""
-        summary = {**look.summary, "_wandb": {"runtime": int(look.runtime)}}
+        _, base, there = self._seen or ({}, {}, None)
+        summary = dict(look.summary) if there is None else merge.merge(base, look.summary, there.summary)
+        summary["_wandb"] = {"runtime": int(look.runtime)}
         summary.pop("_step", None)
         if (step := batch.last.get("_step")) is not None:
             summary["_step"] = step
-        return lines.dump_exact(summary).decode()
+        return summary
 
     def describe(self) -> bool:
         """Tell the server what has changed of config, name, notes, tags; False if nothing has."""
@@ -189,7 +200,9 @@ class Syncing:
         before = self.replica.said
         if not merge.differ(said, before):
             return False
-        self.remote.describe(self.replica.path, merge.description(said, self.replica, before))
+        if self._stale():
+            self.verify()
+        self.remote.describe(self.replica.path, merge.description(self._with_others(said), self.replica, before))
         with self._lock:
             self.replica.said = said
             self._save()
@@ -254,8 +267,10 @@ class Syncing:
     def anything(self) -> bool:
         """Whether the server lacks anything of the run."""
         look = self._source.look()
+        batch = gather(self._source.record, self.replica, look.reached)
         return (
-            bool(gather(self._source.record, self.replica, look.reached))
+            bool(batch)
+            or merge.differ(self._summary(look, batch), self.replica.summary)
             or merge.differ(look.said, self.replica.said)
             or bool(self.files_waiting())
             or (look.exit_code is not None and self.replica.ended != look.sessions)
