@@ -248,26 +248,9 @@ class ApiRun:
         rows = self.source.scan(self.seen.path, min_step, max_step, _count("page_size", page_size))
         return sampling.with_keys(rows, wanted) if wanted else rows
 
-    def files(self, names: Sequence[str] | None = None) -> Paged[File]:
-        """The files that the run has saved, or those of ``names`` that it has."""
-        asked = [names] if isinstance(names, str) else names
-        found: Iterator[RemoteFile] | None = None
-        known: set[str] = set()
-
-        def fetch(cursor: str | None) -> Piece[File]:
-            nonlocal found
-            if cursor is None or not found:
-                found = self.source.files(self.seen.path, asked)
-            try:
-                some = list(islice((file for file in found if file.name not in known), _FILES))
-            except BaseException:
-                found = None  # it ends where it failed: the next try begins anew, and passes over what is known
-                raise
-            known.update(file.name for file in some)
-            more = str(len(known)) if len(some) == _FILES else None
-            return Piece([File(self.source, self.seen.path, file) for file in some], more)
-
-        return Paged(fetch)
+    def files(self, names: Sequence[str] | None = None) -> Files:
+        """The files that the run has saved, or those of ``names`` that it has; fetched as they are needed."""
+        return Files(self.source, self.seen.path, [names] if isinstance(names, str) else names)
 
     def file(self, name: str) -> File:
         """One file. Raises FileMissing, with the nearest names, and UnsafeName."""
@@ -279,7 +262,7 @@ class ApiRun:
         raise files.missing(self.seen.path, name, known)
 
     def __repr__(self) -> str:
-        return f"<ApiRun {self.path} {self.state}, {view.of_outside(self.seen).step} steps>"
+        return f"<ApiRun {self.path} {self.state}, step {view.of_outside(self.seen).step}>"
 
     def _repr_html_(self) -> str:
         return render.html(view.of_outside(self.seen))
@@ -291,37 +274,37 @@ class File:
     def __init__(self, source: Source, run: RunPath, found: RemoteFile) -> None:
         self.run = run
         self._source = source
-        self._found = found
+        self.found = found
 
     @property
     def name(self) -> str:
         """Its name in the run."""
-        return self._found.name
+        return self.found.name
 
     @property
     def size(self) -> int:
         """In bytes."""
-        return self._found.size
+        return self.found.size
 
     @property
     def md5(self) -> str | None:
         """The MD5 in base64, as W&B writes it; None if it is not known. Of a file in the store it is computed now."""
-        return self._found.md5 or self._source.md5(self.run, self._found)
+        return self.found.md5 or self._source.md5(self.run, self.found)
 
     @property
     def url(self) -> str:
         """Where its content is; a server's address may want the key."""
-        return self._found.url
+        return self.found.url
 
     @property
     def updated_at(self) -> str | None:
         """When it was saved: ISO 8601, in UTC."""
-        return self._found.updated_at
+        return self.found.updated_at
 
     @property
     def mimetype(self) -> str | None:
         """What kind of file it is."""
-        return self._found.mimetype
+        return self.found.mimetype
 
     def download(self, root: str | os.PathLike[str] = ".", replace: bool = False, exist_ok: bool = False) -> IO[bytes]:
         """Bring the file to ``root``, below its name, and open it for reading; ``.name`` is its path.
@@ -332,7 +315,7 @@ class File:
         Raises LocalFileDiffers, FileDamaged, UnsafeName, RemoteError.
         """
         try:
-            path = self._source.bring(self.run, self._found, Path(root), replace)
+            path = self._source.bring(self.run, self.found, Path(root), replace)
         except LocalFileDiffers as error:
             there = getattr(error, "path", None)
             if not exist_ok or there is None or not there.is_file():
@@ -343,6 +326,41 @@ class File:
 
     def __repr__(self) -> str:
         return f"<File {self.name} ({size_of(self.size)}) of run {self.run}>"
+
+
+class Files(Paged[File]):
+    """Files of a run: iterable, indexable, with a length; shows itself as a table."""
+
+    def __init__(self, source: Source, run: RunPath, names: Sequence[str] | None) -> None:
+        super().__init__(self._page)
+        self._source = source
+        self._run = run
+        self._names = names
+        self._listing: Iterator[RemoteFile] | None = None
+        self._known: set[str] = set()
+
+    def _page(self, cursor: str | None) -> Piece[File]:
+        if self._listing is None:
+            self._listing = self._source.files(self._run, self._names)
+        try:
+            some = list(islice((file for file in self._listing if file.name not in self._known), _FILES))
+        except BaseException:
+            self._listing = None  # it ends where it failed: the next try begins anew, and passes over what is known
+            raise
+        self._known.update(file.name for file in some)
+        more = str(len(self._known)) if len(some) == _FILES else None
+        return Piece([File(self._source, self._run, file) for file in some], more)
+
+    def _shown(self) -> Table:
+        some = [file.found for file in self[: _FILES + 1]]
+        table = listing.remote_files(some[:_FILES])
+        return replace(table, note="and more") if len(some) > _FILES else table
+
+    def __repr__(self) -> str:
+        return repr(self._shown())
+
+    def _repr_html_(self) -> str:
+        return self._shown()._repr_html_()
 
 
 def _keys(keys: Sequence[str] | None) -> list[str]:

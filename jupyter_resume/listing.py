@@ -75,12 +75,14 @@ def seen(runs: Sequence[RemoteRun], empty: str, here: Collection[RunPath] | None
 
 
 def remote_files(known: Iterable[RemoteFile]) -> Table:
-    """The files of a run on a remote."""
+    """The files of a run seen from outside."""
     rows = []
     for file in known:
         saved = unix(file.updated_at)
         rows.append((file.name, size_of(file.size), "" if saved is None else clock(saved), file.md5 or ""))
-    return Table(("file", "size", "saved at", "md5"), tuple(rows), "no saved files")
+    columns = ("file", "size", "saved at", "md5")
+    width = len(columns) if any(row[-1] for row in rows) else len(columns) - 1
+    return Table(columns[:width], tuple(row[:width] for row in rows), "no saved files")
 
 
 def _step(last: int) -> str:

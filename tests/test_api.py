@@ -275,7 +275,7 @@ def test_runs_and_a_run_show_themselves() -> None:
     assert "<table>" in runs._repr_html_()
     assert "no such runs" in repr(Api().runs("none"))
     run = Api().run("p/r4")
-    assert repr(run) == "<ApiRun local/p/r4 failed, 5 steps>"
+    assert repr(run) == "<ApiRun local/p/r4 failed, step 5>"
     assert "0.6" in run._repr_html_()
     for n in range(25):
         wandb.init(project="many", id=f"n{n}", name="<script>").finish()
@@ -344,6 +344,11 @@ def test_files_are_listed_with_size_and_md5() -> None:
     run = Api().run("p/one")
     assert [file.name for file in run.files()] == ["model.h5", "sub/notes.txt"]
     assert len(run.files()) == 2
+    shown = repr(run.files()).splitlines()
+    assert shown[0].split() == ["file", "size", "saved", "at"]
+    assert shown[1].startswith("model.h5")
+    assert "<table>" in run.files()._repr_html_()
+    assert repr(run.files("nope")) == "no saved files"
     assert [file.name for file in run.files(["model.h5", "nope"])] == ["model.h5"]
     assert [file.name for file in run.files("sub/notes.txt")] == ["sub/notes.txt"]
     file = run.file("model.h5")

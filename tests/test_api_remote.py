@@ -312,6 +312,8 @@ def test_a_listing_of_files_that_failed_is_gone_on_with_and_nothing_is_left_out(
     with pytest.raises(errors.RemoteUnreachable):
         list(files)
     assert [file.name for file in files] == [f"f{n:03}" for n in range(120)]
+    assert repr(odd(Odd(*"abc")).run("p/one").files()).splitlines()[1:] == [f"{name}     1 byte" for name in "abc"]
+    assert repr(files).endswith("and more")
 
 
 def test_a_run_that_is_on_two_pages_is_there_once() -> None:
