@@ -5,15 +5,17 @@ from __future__ import annotations
 import copy
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from . import _active, _exit, notices, origin, settings
-from ._run import Run
+from ._run import Companion, Run
 from ._there import There, refuse_other_sdk
+from .console import Console
 from .errors import RemoteUnreachable, RunExists, RunInUse, RunMissing
 from .identity import RunPath, generate_id
+from .machine import Machine
 from .origin import NotebookRef, Origin
 from .policy import Asked, Decision, Policy, decide, looks_for_unfinished, read_policy
 from .settings import Settings
@@ -154,6 +156,7 @@ def start(
     _exit.watch(run, in_notebook=isinstance(whence, NotebookRef))
     _describe(run, asked_for, changes)
     run.catalogue()
+    run.companions += _companions(writer, asked_for, whence)
     if run.link is not None:
         run.raise_stopped = raise_stopped
         run.link.start()
@@ -190,6 +193,20 @@ def _find(store: Store, asked: Asked, asked_for: Settings, there: There, whence:
                 if tail is not None and tail.point.state != "finished":
                     return tail
     return None
+
+
+def _companions(
+    writer: Writer, asked_for: Settings, whence: Origin, environ: Mapping[str, str] = os.environ
+) -> list[Companion]:
+    """What a run that is meant for a server is given to draw; W&B's variables switch it off."""
+    found: list[Companion] = []
+    if asked_for.mode == "local":
+        return found
+    if environ.get("WANDB_X_DISABLE_STATS", "").lower() not in ("1", "true", "yes"):
+        found.append(Machine(writer))
+    if not isinstance(whence, NotebookRef) and environ.get("WANDB_CONSOLE", "").lower() != "off":
+        found.append(Console(writer))
+    return found
 
 
 def _reason(decision: Decision, found: Tail | None, there: There) -> str:

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 from . import files, notices, restoring, settings
 from ._exit import exit_code_of
@@ -28,6 +28,16 @@ from .store.record import FileEntry
 from .store.writer import Writer
 from .sync.background import Background
 from .values import Metrics
+
+
+class Companion(Protocol):
+    """What goes on beside a run while it is open."""
+
+    def tend(self, runtime: float) -> None:
+        """Called about once a second; ``runtime`` is the run's, in seconds."""
+
+    def close(self) -> None:
+        """Called before the run ends."""
 
 
 class Run:
@@ -71,7 +81,7 @@ class Run:
         self._saving = Saving(writer, store.blobs(point.path))
         self._told_late = self._told_forked = False
         self.link: Background | None = None
-        self.at_close: list[Callable[[], None]] = []
+        self.companions: list[Companion] = []
         self.stopped = False
         self.raise_stopped = self._may_be_stopped = self._heard = False
         self._catalogue_due = False
@@ -366,12 +376,12 @@ class Run:
         self._writer.tend()  # it may have been taken over just now
         if not self.fenced:
             self._saving.finish()
+        while self.companions:
+            self.companions.pop().close()
         self._writer.close(state, exit_code)
         self._stopped = time.monotonic()
         keeper.remove(self._tend)  # last: an interrupted close leaves a run that is still tended
         self._on_close(self)
-        while self.at_close:
-            self.at_close.pop()()
         if self.link and not self.fenced:
             self.link.close()
 
@@ -379,6 +389,8 @@ class Run:
         self._writer.tend()
         if not self.fenced and not self.closed:
             self._saving.tend()
+            for companion in list(self.companions):
+                companion.tend(self.runtime)
             if self._catalogue_due:
                 self.catalogue()
 

@@ -8,6 +8,29 @@ from collections.abc import MutableMapping
 from ._run import Run
 
 
+class Exported:
+    """What stands in the environment for others to join a run; taken back when the run ends."""
+
+    def __init__(self, values: dict[str, str], environ: MutableMapping[str, str]) -> None:
+        self.values = values
+        self._environ = environ
+        self._before = {name: environ.get(name) for name in values}
+        environ.update(values)
+
+    def tend(self, runtime: float) -> None:
+        """Nothing changes."""
+
+    def close(self) -> None:
+        """Take back what nobody has set anew."""
+        for name, before in self._before.items():
+            if self._environ.get(name) != self.values[name]:
+                continue
+            if before is None:
+                del self._environ[name]
+            else:
+                self._environ[name] = before
+
+
 def export(run: Run, environ: MutableMapping[str, str] = os.environ) -> dict[str, str]:
     """Set ``WANDB_RUN_ID`` and what belongs to it until the run ends; what was set.
 
@@ -18,17 +41,6 @@ def export(run: Run, environ: MutableMapping[str, str] = os.environ) -> dict[str
     if run.link is not None:
         values |= {"WANDB_ENTITY": run.entity, "WANDB_BASE_URL": run.link.syncing.remote.base_url}
         run.link.syncing.shared = True
-    before = {name: environ.get(name) for name in values}
-    environ.update(values)
-
-    def withdraw() -> None:
-        for name, value in before.items():
-            if environ.get(name) != values[name]:
-                continue  # somebody has set it anew
-            if value is None:
-                del environ[name]
-            else:
-                environ[name] = value
-
-    run.at_close.append(withdraw)
+    if not any(isinstance(companion, Exported) for companion in run.companions):  # else its cell was run again
+        run.companions.append(Exported(values, environ))
     return values

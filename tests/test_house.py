@@ -24,7 +24,7 @@ LAYERS = [
     {"policy", "settings", "values", "origin", "tables"},
     {"transfer", "store", "remote"},
     {"_login"},
-    {"files", "recorded", "keeper", "selection", "sampling"},
+    {"files", "recorded", "keeper", "console", "machine", "selection", "sampling"},
     {"fetched"},
     {"saving", "sync"},
     {"restoring"},
