@@ -72,6 +72,7 @@ class _Tee:
         self._keep(f"{self._kind}{at} {shown[:_MOST_TEXT]}")
 
     def close(self) -> None:
+        """Take what stands in the last line, and hear no more."""
         if self._rest:
             self._take(self._rest)
             self._rest = ""
