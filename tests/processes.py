@@ -31,7 +31,7 @@ PATIENCE = 60.0
 """Seconds after which a test gives up on an event; no test relies on how long anything takes."""
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload([__name__, "pytest"])
+_context.set_forkserver_preload([__name__, "pytest", "jupyter_resume.remote.wandb", "requests"])
 
 
 @functools.cache
