@@ -29,7 +29,18 @@ from jupyter_resume.tables import Message, Table
 
 from .kernel import Cell, Kernel
 
-MAGICS = {"wb_init", "wb_log", "wb_login", "wb_save", "wb_restore", "wb_status", "wb_files", "wb_runs", "wb_finish"}
+MAGICS = {
+    "wb_init",
+    "wb_log",
+    "wb_login",
+    "wb_sync",
+    "wb_save",
+    "wb_restore",
+    "wb_status",
+    "wb_files",
+    "wb_runs",
+    "wb_finish",
+}
 
 
 class Shell(InteractiveShell):  # type: ignore[misc]
