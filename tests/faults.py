@@ -547,7 +547,10 @@ class _Handler(BaseHTTPRequestHandler):
             body, kind = body.encode("utf-8", "surrogatepass"), "text/plain"
         elif not isinstance(body, bytes):
             body, kind = json.dumps(body).encode(), "application/json"
-        headers = {"Content-Type": kind, "Content-Length": str(len(body)), **fault.headers}
+        headers: dict[str, str | None] = {"Content-Type": kind, "Content-Length": str(len(body)), **fault.headers}
+        if fault.drip:
+            headers = {"Connection": "close", **fault.headers}
+            self.close_connection = True
         self.send_response_only(fault.status)
         for name, value in ({"Date": self.date_time_string()} | headers).items():
             if value is not None:

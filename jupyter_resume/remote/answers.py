@@ -139,7 +139,7 @@ def untrusted(error: BaseException) -> bool:
     """Whether it is a TLS failure that trying again will not change."""
     return any(
         isinstance(link, ssl.SSLCertVerificationError)
-        or (isinstance(link, ssl.SSLError) and link.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST"))
+        or (isinstance(link, ssl.SSLError) and getattr(link, "reason", "") in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST"))
         for link in _chain(error)
     )
 
@@ -154,8 +154,9 @@ def unreachable(url: str, error: BaseException, waited: float) -> RemoteError:
             f"The proxy on the way to {host} does not let it through: check HTTPS_PROXY and NO_PROXY."
         )
     if any(isinstance(link, ssl.SSLError) for link in links):
-        why = next((short(getattr(link, "verify_message", "") or link.reason or "", 80) for link in links
-                    if isinstance(link, ssl.SSLError)), "")  # fmt: skip
+        said = (getattr(link, "verify_message", "") or getattr(link, "reason", "") for link in links
+                if isinstance(link, ssl.SSLError))  # fmt: skip
+        why = short(next(filter(None, said), ""), 80)
         return RemoteUnreachable(
             f"The connection to {host} cannot be made safe by TLS ({why or 'the handshake failed'}): check the address "
             f"and this machine's clock, or set REQUESTS_CA_BUNDLE to the server's certificate authority."

@@ -31,7 +31,10 @@ def fetch(http: Http, file: RemoteFile, into: Path, progress: bool = False) -> b
     try:
         into.parent.mkdir(parents=True, exist_ok=True)
         with open(part, "xb") as sink:
-            got = _Transfer(http, file, sink, progress).run()
+            transfer = _Transfer(http, file, sink, progress)
+            got = transfer.run()
+            if wanted is not None and got != wanted and transfer.pieced:  # the file may have changed in between
+                got = transfer.again()
             if wanted is not None and got != wanted:
                 raise FileDamaged(
                     f"{file.name!r} arrived with another digest than {answers.host_of(http.base_url)} lists, and was "
@@ -77,6 +80,8 @@ class _Transfer:
         self._url = http.absolute(file.url)
         self._patience = http.patience()
         self._farthest = 0
+        self._ranged = True
+        self.pieced = False
         self._from_the_start()
 
     def _from_the_start(self) -> None:
@@ -87,14 +92,17 @@ class _Transfer:
 
     def run(self) -> bytes:
         """The digest of what is in the sink, whose size is right by then."""
-        ranged = True
         with _bar(self._file, self._progress) as moved:
             while True:
-                start = self._got if ranged else 0
+                start = self._got if self._ranged else 0
                 try:
                     with self._http.get(self._url, self._patience, start) as download:
-                        if download.start != self._got:
+                        if download.start == 0:
                             self._from_the_start()
+                        elif download.start != start:
+                            self._ranged = False
+                            continue
+                        self.pieced = bool(download.start)
                         self._take(download, moved)
                     return self._md5.digest()
                 except RemoteUnreachable as error:
@@ -103,7 +111,12 @@ class _Transfer:
                 except RemoteRefused as error:
                     if not start or error.status not in (412, 416):
                         raise
-                    ranged = False
+                    self._ranged = False
+
+    def again(self) -> bytes:
+        """The digest of a transfer in one piece."""
+        self._ranged, self._got = False, 0
+        return self.run()
 
     def _take(self, download: Download, moved: Callable[[int], object]) -> None:
         size = self._file.size

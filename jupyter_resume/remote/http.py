@@ -102,7 +102,7 @@ class Http:
 
         def moved(count: int) -> None:
             nonlocal farthest
-            if count > farthest:
+            if count >= farthest + _CHUNK:  # what is less may be on its way yet, in the system's buffers
                 farthest = count
                 patience.renew()
 
@@ -128,8 +128,9 @@ class Http:
             with self._request("GET", at, patience, headers, None, keyed) as response:
                 if response.status_code not in (301, 302, 303, 307, 308):
                     if response.status_code not in (200, 206):
-                        self._body(at, response, patience)
-                    yield Download(self, at, response, start if response.status_code == 206 else 0)
+                        words = self._body(at, response, patience)
+                        raise answers.refusal(at, response.status_code, response.headers, words)
+                    yield Download(self, at, response)
                     return
                 to = response.headers.get("Location", "")
                 try:
@@ -206,8 +207,10 @@ class Http:
     ) -> Iterator[requests.Response]:
         """One request, its answer's body yet to be read. Raises RemoteError for what goes wrong before the answer."""
         wait = patience.timeout(self._timeouts.read) * slow
-        with self._foreign(url, wait):
-            response = self._session.request(
+        response = self._ours(
+            url,
+            wait,
+            lambda: self._session.request(
                 method,
                 url,
                 data=body,  # type: ignore[arg-type]
@@ -216,7 +219,8 @@ class Http:
                 timeout=(patience.timeout(self._timeouts.connect), wait),
                 allow_redirects=False,
                 stream=True,
-            )
+            ),
+        )
         try:
             yield response
         finally:
@@ -242,7 +246,9 @@ class Http:
                 f"{answers.host_of(url)} answered with more than {most >> 20} MiB, which makes no sense: check that "
                 "WANDB_BASE_URL is a W&B server's address."
             )
-        error = answers.refusal(url, response.status_code, response.headers, self._unkeyed(data[:most]))
+        quoted = self._key.encode() if self._key else b"\0"
+        data = data[:most].replace(quoted, b"***")
+        error = answers.refusal(url, response.status_code, response.headers, data)
         if response.status_code in also and not isinstance(error, RemoteUnreachable):
             raise RemoteUnreachable(str(error), status=response.status_code, retry_after=None)
         raise error
@@ -253,10 +259,14 @@ class Http:
         expected = response.headers.get("Content-Length", "")
         plain = not response.headers.get("Content-Encoding")
         got = 0
+
+        def some() -> bytes:
+            if hasattr(raw, "read1"):  # of urllib3 2: what is there by now, where read() waits for all of it
+                return bytes(raw.read1(_CHUNK, decode_content=True) or b"")
+            return bytes(raw.read(16 << 10, decode_content=True))
+
         while True:
-            with self._foreign(url, self._timeouts.read):
-                piece = raw.read1(_CHUNK, decode_content=True) if hasattr(raw, "read1") else raw.read(
-                    16 << 10, decode_content=True)  # fmt: skip
+            piece = self._ours(url, self._timeouts.read, some)
             if not piece:
                 break
             got += len(piece)
@@ -272,24 +282,21 @@ class Http:
                 retry_after=None,
             )
 
-    @contextlib.contextmanager
-    def _foreign(self, url: str, waited: float) -> Iterator[None]:
+    def _ours(self, url: str, waited: float, act: Callable[[], _T]) -> _T:
         """The boundary: whatever requests and what is below it raise becomes a RemoteError here."""
-        failure: RemoteError | None = None
         try:
-            yield
+            return act()
         except (FileUnstable, RemoteError):
             raise
         except Exception as error:  # of five libraries, with no root in common
             failure = answers.unreachable(url, error, waited)
             if answers.untrusted(error):
                 failure.__dict__["final"] = True
-        if failure is not None:  # outside of the handler: the foreign exception holds addresses and headers
-            raise failure
+        raise failure  # not from within the handler: the foreign exception holds addresses and headers
 
-    def _unkeyed(self, data: bytes) -> bytes:
-        """A refusal's body, should it quote the key."""
-        return data.replace(self._key.encode(), b"***") if self._key else data
+    def without_key(self, text: str) -> str:
+        """Somebody else's words, should they quote the key."""
+        return text.replace(self._key, "***") if self._key else text
 
     @property
     def _session(self) -> requests.Session:
@@ -298,18 +305,21 @@ class Http:
         mine: tuple[int, requests.Session] | None = getattr(self._local, "session", None)
         if mine is None or mine[0] != os.getpid():  # a fork must not share its parent's connections
             session = requests.Session()
+            # requests would look at where a redirect leads, and read its whole body, also if it is not to follow it
+            session.get_redirect_target = lambda response: None  # type: ignore[method-assign,assignment]
             session.headers["User-Agent"] = f"jupyter-resume/{importlib.metadata.version('jupyter-resume')}"
             mine = self._local.session = (os.getpid(), session)
         return mine[1]
 
 
 class Download:
-    """A download that has begun; ``start`` is the byte that it begins with."""
+    """A download that has begun; ``start`` is the byte that it begins with (None: the server does not say)."""
 
-    def __init__(self, http: Http, url: str, response: requests.Response, start: int) -> None:
+    def __init__(self, http: Http, url: str, response: requests.Response) -> None:
         self._http, self._url, self._response = http, url, response
-        self.start = start
         self.headers: Mapping[str, str] = response.headers
+        part = re.match(r"\s*bytes\s+(\d{1,18})-", response.headers.get("Content-Range", ""))
+        self.start = 0 if response.status_code == 200 else int(part[1]) if part else None
 
     def __iter__(self) -> Iterator[bytes]:
         return self._http.pieces(self._url, self._response)

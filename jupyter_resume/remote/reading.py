@@ -37,7 +37,7 @@ def ask(
     if errors:
         listed = errors if isinstance(errors, list) else [errors]
         if not isinstance(data, dict) or not all(map(_decorates, listed)):
-            words = answers.messages_of(listed) or "without saying why"
+            words = http.without_key(answers.messages_of(listed)) or "without saying why"
             raise RemoteRefused(
                 f"{answers.host_of(http.base_url)} refuses this ({words}): check entity, project and run id, and the "
                 "rights of the API key."
@@ -61,6 +61,8 @@ class Reader:
     def nonsense(self, what: str, value: object) -> RemoteMalformed:
         """The error for a field that cannot be as it is."""
         how = "is missing" if value is None else f"is {short(repr(value), 40)}"
+        if isinstance(value, (list, dict, str)):  # it may hold a signed address
+            how = f"is {type(value).__name__} of length {len(value)}"
         return RemoteMalformed(
             f"{self._host} answered what makes no sense: {what} {how}; update the server, or check that "
             "WANDB_BASE_URL is a W&B server's address.",
