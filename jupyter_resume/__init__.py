@@ -20,13 +20,15 @@ from .errors import ResumeError
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
+    from ._login import login
+    from .api import Api
     from .recorded import Recorded
 
     run: Run | None
     config: Recorded
     summary: Recorded
 
-__all__ = ["ResumeError", "Run", "finish", "init", "log", "restore", "run", "save", "util"]
+__all__ = ["Api", "ResumeError", "Run", "finish", "init", "log", "login", "restore", "run", "save", "util"]
 
 _OF_THE_ACTIVE_RUN = {"run": _active.active, "config": _active.config, "summary": _active.summary}
 
@@ -39,6 +41,10 @@ if "IPython" in sys.modules:  # a run that a notebook begins without %load_ext i
 def __getattr__(name: str) -> Any:
     if name in _OF_THE_ACTIVE_RUN:
         return _OF_THE_ACTIVE_RUN[name]()
+    if name == "Api":
+        return importlib.import_module(".api", __name__).Api
+    if name == "login":
+        return importlib.import_module("._login", __name__).login
     if name == "keras":
         return importlib.import_module(".keras", __name__)
     if name == "__version__":

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import IO, Any
 
-from . import files, settings
+from . import restoring, settings
 from ._run import Run
 from .errors import NoRun
 from .files import Restored
@@ -136,7 +136,7 @@ def bring_back(
         )
     defaults = settings.resolve({})
     source = RunPath.parse(run_path, defaults.entity, defaults.project)
-    return files.restore_from(Store(), source, name, Path.cwd() if root is None else Path(root), replace)
+    return restoring.restore_from(Store(), source, name, Path.cwd() if root is None else Path(root), replace)
 
 
 def config() -> Recorded:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import copy
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from . import _active, _exit, notices, origin, settings
-from ._run import Run
-from .errors import RunExists, RunInUse, RunMissing
+from ._run import Companion, Run
+from ._there import There, refuse_other_sdk
+from .console import Console
+from .errors import RemoteUnreachable, RunExists, RunInUse, RunMissing
 from .identity import RunPath, generate_id
+from .machine import Machine
 from .origin import NotebookRef, Origin
 from .policy import Asked, Decision, Policy, decide, looks_for_unfinished, read_policy
 from .settings import Settings
@@ -20,6 +23,10 @@ from .store import notebooks
 from .store.home import Store
 from .store.record import ResumePoint, Tail
 from .store.writer import Writer
+from .sync.background import Background
+from .sync.reconcile import read_choice
+from .sync.source import written_here
+from .sync.syncing import Syncing, host_of
 from .values import to_config
 
 _TRIES = 100  # another process may be faster; it is then the one that is refused, or continued
@@ -39,7 +46,10 @@ def init(
     job_type: str | None = None,
     dir: str | os.PathLike[str] | None = None,
     mode: str | None = None,
+    base_url: str | None = None,
     takeover: bool = False,
+    if_diverged: str | None = None,
+    raise_stopped: bool = False,
 ) -> Run:
     """Begin a run, or continue one.
 
@@ -50,22 +60,43 @@ def init(
     ``config``: new values win, old keys stay. ``dir``: where the run's files go. ``takeover``: write the run even
     if another process does, which then is told.
 
-    Raises RunExists, RunMissing, RunInUse, or InvalidInput. Source: the document on resuming.
+    ``mode``: ``"local"`` keeps the run in this machine's store (the default without an API key); ``"online"`` also
+    keeps a replica in step at ``base_url`` (the default with one; see `login`); ``"offline"`` is for a run that is
+    brought there later. A server that cannot be reached does not keep a run from going on, unless it has to decide.
+    ``if_diverged``: ``"adopt"``, ``"append"`` or ``"fork"`` where the run has gone on here and there (see RunDiverged).
+    ``raise_stopped``: `Run.log` raises RunStopped once somebody asks on the server that the run be stopped.
+
+    Raises RunExists, RunMissing, RunInUse, RunDiverged, RemoteError, or InvalidInput. Source: the document on resuming.
 
     >>> import jupyter_resume as wandb
     >>> run = wandb.init(project="docs", resume="allow", id="a1b2c3d4")
     >>> run.finish()
     """
-    arguments = {key: value for key, value in locals().items() if key not in ("config", "takeover")}
-    run, fresh = start(settings.resolve(arguments), config=config, takeover=takeover)
+    arguments = {key: value for key, value in locals().items() if key not in _OTHERS}
+    run, fresh = start(
+        settings.resolve(arguments),
+        config=config,
+        takeover=takeover,
+        if_diverged=if_diverged,
+        raise_stopped=raise_stopped,
+    )
     if fresh:
         how = f"resumed at step {run.step}: {run.reason}" if run.resumed else "new"
         notices.tell(f"run {run.path} ({how}).")
     return run
 
 
+_OTHERS = ("config", "takeover", "if_diverged", "raise_stopped")
+
+
 def start(
-    asked_for: Settings, *, config: object = None, takeover: bool = False, whence: Origin | None = None
+    asked_for: Settings,
+    *,
+    config: object = None,
+    takeover: bool = False,
+    whence: Origin | None = None,
+    if_diverged: str | None = None,
+    raise_stopped: bool = False,
 ) -> tuple[Run, bool]:
     """As `init`, from settings. False beside the run if it was open here already, and goes on in place."""
     changes = to_config(config)
@@ -81,18 +112,25 @@ def start(
         _active.remember(run)
         _describe(run, asked_for, changes)
         return run, False
+    if asked_for.hint:
+        notices.tell(asked_for.hint)
     store = Store()
     whence = notebooks.known(store.catalog, whence)
+    there = There.of(store, asked_for, read_choice(if_diverged))
     for _ in range(_TRIES):
-        found = _find(store, asked, asked_for, whence)
-        decision = _decide(asked, found, whence)
-        path = (
-            found.point.path
-            if found
-            else RunPath(asked_for.entity, asked_for.project, decision.run_id or generate_id())
-        )
+        found = _find(store, asked, asked_for, there, whence)
+        path = found.point.path if found else RunPath(there.entity, asked_for.project, asked.run_id or generate_id())
+        there.ask(path, known=bool(found or asked.run_id))
+        there.refuse_if_unsure(asked)
+        exists = found.point.path if found else there.path if there.exists else None
+        decision = _decide(asked, exists, whence)
+        if not takeover:
+            refuse_other_sdk(path.run_id)
         point = _point(path, found, asked_for, whence)
-        writer = Writer.open(store.record(path), point, found, whence.label, takeover)
+        rewound_to = there.reconcile(found, point, whence.label)
+        if there.forked not in (None, path):
+            continue  # it goes on as another run, which is found now
+        writer = Writer.open(store.record(path), point, found, whence.label, takeover, rewound_to=rewound_to)
         if writer is not None:
             break
     else:
@@ -108,16 +146,22 @@ def start(
     run = Run(
         store,
         writer,
-        resumed=found is not None,
-        reason=decision.reason,
+        resumed=exists is not None,
+        reason=_reason(decision, found, there),
         origin=whence,
         dir=_files_folder(store, path, asked_for, tell=writer.attached),
         on_close=_active.forget,
     )
+    if there.server is not None:
+        run.link = _background(run, there)
     _active.remember(run)
     _exit.watch(run, in_notebook=isinstance(whence, NotebookRef))
     _describe(run, asked_for, changes)
     run.catalogue()
+    run.companions += _companions(writer, asked_for, whence)
+    if run.link is not None:
+        run.raise_stopped = raise_stopped
+        run.link.start()
     return run, True
 
 
@@ -136,17 +180,67 @@ def _open_here(asked: Asked, asked_for: Settings, whence: Origin) -> Run | None:
     return None
 
 
-def _find(store: Store, asked: Asked, asked_for: Settings, whence: Origin) -> Tail | None:
-    """The run that exists under the asked id, or that this notebook or program did not finish."""
-    if asked.run_id is not None:
-        return store.record(RunPath(asked_for.entity, asked_for.project, asked.run_id)).tail()
-    if not looks_for_unfinished(asked, isinstance(whence, NotebookRef)):
-        return None
-    for path in store.catalog.unfinished(asked_for.entity, asked_for.project, whence):
-        tail = store.record(path).tail()
-        if tail is not None and tail.point.state != "finished":
-            return tail
+def _find(store: Store, asked: Asked, asked_for: Settings, there: There, whence: Origin) -> Tail | None:
+    """The run that exists here under the asked id, or that this notebook or program did not finish."""
+    if there.forked is not None:
+        return store.record(there.forked).tail()
+    for entity in there.entities:
+        if asked.run_id is not None:
+            tail = store.record(RunPath(entity, asked_for.project, asked.run_id)).tail()
+            if tail is not None:
+                return tail
+        elif looks_for_unfinished(asked, isinstance(whence, NotebookRef)):
+            for path in store.catalog.unfinished(entity, asked_for.project, whence):
+                tail = store.record(path).tail()
+                if tail is not None and tail.point.state != "finished":
+                    return tail
     return None
+
+
+def _companions(
+    writer: Writer, asked_for: Settings, whence: Origin, environ: Mapping[str, str] = os.environ
+) -> list[Companion]:
+    """What a run that is meant for a server is given to draw; W&B's variables switch it off."""
+    found: list[Companion] = []
+    if asked_for.mode == "local":
+        return found
+    if environ.get("WANDB_X_DISABLE_STATS", "").lower() not in ("1", "true", "yes"):
+        found.append(Machine(writer))
+    if not isinstance(whence, NotebookRef) and environ.get("WANDB_CONSOLE", "").lower() != "off":
+        found.append(Console(writer))
+    return found
+
+
+def _reason(decision: Decision, found: Tail | None, there: There) -> str:
+    """Why the run begins or goes on, in words."""
+    if there.forked is not None and found is not None:
+        return f"forked from {found.point.meta.get('forked_from')}"
+    return f"{decision.reason}, on {host_of(there.base_url)}" if found is None and there.exists else decision.reason
+
+
+def _background(run: Run, there: There) -> Background:
+    """What keeps the run's replica in step, and reconnects by itself."""
+    assert there.server is not None
+    assert there.replica is not None
+    assert there.file is not None
+    remote = there.again() or there.server.remote
+    if remote is None:  # the key was taken away just now
+        raise there.server.error or RemoteUnreachable(f"{there.base_url} cannot be reached.")
+    syncing = Syncing(
+        remote,
+        written_here(run.writer, lambda: run.step),
+        run.blobs,
+        there.replica,
+        there.file,
+        stopped=run.hear_stopped,
+    )
+    syncing.verified = there.server.error is None
+    if there.server.error is not None:
+        notices.tell(
+            f"{str(there.server.error).rstrip('.')}: run {run.path} goes on from this machine's record, and is sent "
+            "when the server answers again."
+        )
+    return Background(syncing, reconnect=there.again, trouble=there.server.error, list_files=run.resumed)
 
 
 def _decide(asked: Asked, found: Tail | RunPath | None, whence: Origin) -> Decision:

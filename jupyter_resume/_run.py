@@ -9,22 +9,35 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
-from . import files, notices, settings
+from . import files, notices, restoring, settings
 from ._exit import exit_code_of
-from .errors import InvalidInput, InvalidValue, ResumeError, RunClosed, StoreError, UnsafeName
+from .errors import InvalidInput, InvalidValue, ResumeError, RunClosed, RunStopped, StoreError, UnsafeName
 from .files import Restored
 from .identity import RunPath
 from .keeper import keeper
 from .origin import Origin
 from .recorded import Recorded
+from .remote.base import RemoteFile
 from .saving import Pattern, Saving
 from .store import lines
+from .store.blobs import Blobs
 from .store.home import Store
 from .store.record import FileEntry
 from .store.writer import Writer
+from .sync.background import Background
 from .values import Metrics
+
+
+class Companion(Protocol):
+    """What goes on beside a run while it is open."""
+
+    def tend(self, runtime: float) -> None:
+        """Called about once a second; ``runtime`` is the run's, in seconds."""
+
+    def close(self) -> None:
+        """Called before the run ends."""
 
 
 class Run:
@@ -67,6 +80,10 @@ class Run:
         self._stopped: float | None = None
         self._saving = Saving(writer, store.blobs(point.path))
         self._told_late = self._told_forked = False
+        self.link: Background | None = None
+        self.companions: list[Companion] = []
+        self.stopped = False
+        self.raise_stopped = self._may_be_stopped = self._heard = False
         self._catalogue_due = False
         keeper.add(self._tend)
 
@@ -80,7 +97,7 @@ class Run:
     @property
     def entity(self) -> str:
         """The entity: a person or a team."""
-        return self._writer.point.entity
+        return self.path_there.entity
 
     @property
     def project(self) -> str:
@@ -89,18 +106,23 @@ class Run:
 
     @property
     def run_path(self) -> RunPath:
-        """Entity, project and id as one value."""
+        """Entity, project and id as this machine's store has them."""
         return self._writer.point.path
+
+    @property
+    def path_there(self) -> RunPath:
+        """Entity, project and id as the server has them; without a server as `run_path`."""
+        return self.link.syncing.replica.path if self.link else self.run_path
 
     @property
     def path(self) -> str:
         """``entity/project/run_id``, as `restore` and `Api` take it."""
-        return str(self.run_path)
+        return str(self.path_there)
 
     @property
     def url(self) -> str | None:
-        """The run's page; None in the embedded store, which has none."""
-        return None
+        """The run's page on its server; None for a run that is in this machine's store only."""
+        return self.link.syncing.remote.url_of(self.path_there) if self.link else None
 
     @property
     def dir(self) -> str:
@@ -176,6 +198,13 @@ class Run:
         return self._writer.files()
 
     @property
+    def files_there(self) -> dict[str, RemoteFile]:
+        """Files that only the server has, by name, as far as they are known yet; `restore` brings them."""
+        there = self.link.syncing.files_there if self.link else {}
+        known = self.files
+        return {name: file for name, file in there.items() if name not in known}
+
+    @property
     def runtime(self) -> float:
         """Seconds that the run has run, over all its sessions."""
         return self._runtime_before + (self._stopped or time.monotonic()) - self._clock
@@ -194,6 +223,16 @@ class Run:
     def fenced(self) -> bool:
         """Whether another process took the run over; what is logged here is no part of it any more."""
         return self._writer.fenced_by is not None
+
+    @property
+    def writer(self) -> Writer:
+        """What writes the run's record."""
+        return self._writer
+
+    @property
+    def blobs(self) -> Blobs:
+        """The content of the run's saved files."""
+        return self._store.blobs(self.run_path)
 
     @property
     def in_memory(self) -> int:
@@ -236,9 +275,28 @@ class Run:
                     self.recent.append(row)
                 else:
                     self._log_late(row)
+        if self._may_be_stopped:
+            self._check_stopped()
         if complaints:
             recorded = " (the other values of the call were recorded)" if row else ""
             raise InvalidValue(f"{'; '.join(text for _, text in complaints[:3])}{recorded}.", key=complaints[0][0])
+
+    def hear_stopped(self, said: bool) -> None:
+        """What the server says of whether somebody asked that the run be stopped."""
+        first, self._heard = not self._heard, True
+        if said and not self.stopped:
+            notices.tell(f"somebody asked on the server that run {self.path} be stopped: run.stopped is True.")
+            # What was asked of an earlier session, and is said to a resumed one at once, does not concern it.
+            self._may_be_stopped = self.raise_stopped and not (first and self.resumed)
+        self.stopped = said
+
+    def _check_stopped(self) -> None:
+        self._may_be_stopped = False  # told once; a program that goes on may
+        if self.stopped:
+            raise RunStopped(
+                f"Somebody asked on the server that run {self.path} be stopped; everything up to step "
+                f"{self._step - 1} is recorded. Log on to go on all the same."
+            )
 
     def _log_late(self, row: dict[str, Any]) -> None:
         self._writer.late_row(row)
@@ -307,10 +365,12 @@ class Run:
         source = self.run_path if run_path is None else RunPath.parse(run_path, self.entity, self.project)
         into = self._dir if root is None else Path(root)
         try:
-            if source == self.run_path:
-                restored = files.restore(self._store, source, self.files, name, into, replace)
+            if source in (self.run_path, self.path_there):
+                own = restoring.Known(self.run_path, self.files, self.link.syncing.replica if self.link else None)
+                remote = self.link.syncing.remote if self.link else None
+                restored = restoring.restore(self._store, own, remote, name, into, replace)
             else:
-                restored = files.restore_from(self._store, source, name, into, replace)
+                restored = restoring.restore_from(self._store, source, name, into, replace)
         except ResumeError as error:
             self.not_restored[_plain(name)] = str(error)
             self._writer.put(lines.RESTORED, {"name": _plain(name)[:400], "why": str(error)[:1000]})
@@ -331,15 +391,21 @@ class Run:
         self._writer.tend()  # it may have been taken over just now
         if not self.fenced:
             self._saving.finish()
+        while self.companions:
+            self.companions.pop().close()
         self._writer.close(state, exit_code)
         self._stopped = time.monotonic()
         keeper.remove(self._tend)  # last: an interrupted close leaves a run that is still tended
         self._on_close(self)
+        if self.link and not self.fenced:
+            self.link.close()
 
     def _tend(self) -> None:
         self._writer.tend()
         if not self.fenced and not self.closed:
             self._saving.tend()
+            for companion in list(self.companions):
+                companion.tend(self.runtime)
             if self._catalogue_due:
                 self.catalogue()
 

@@ -9,12 +9,13 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from . import _active, listing, render, settings, view
+from . import _active, listing, lookup, render, sending, settings
 from .errors import InvalidPolicy, ResumeError
 from .identity import DEFAULT_ENTITY, RunPath
 from .policy import Policy, read_policy
 from .store.home import Store
 
+_THERE = "on the server that is configured"
 _PATH_HELP = "entity/project/run_id, project/run_id or run_id"
 
 
@@ -72,6 +73,9 @@ def _run(asked: argparse.Namespace) -> int:
 
 
 def _runs(asked: argparse.Namespace) -> int:
+    if asked.remote:
+        print(lookup.runs_there(settings.resolve({"entity": asked.entity, "project": asked.project}), asked.most))
+        return 0
     store = Store()
     if asked.rebuild:
         print(f"the catalog is made anew from the records: {store.catalog.rebuild()} runs")
@@ -80,13 +84,12 @@ def _runs(asked: argparse.Namespace) -> int:
 
 
 def _status(asked: argparse.Namespace) -> int:
-    store = Store()
-    print(render.text(view.of_record(store, listing.find(store, _path(asked.run_path)))))
+    print(render.text(lookup.status(asked.run_path, settings.resolve({}), asked.remote)))
     return 0
 
 
 def _files(asked: argparse.Namespace) -> int:
-    print(listing.files(listing.find(Store(), _path(asked.run_path)).point.files))
+    print(lookup.files(asked.run_path, settings.resolve({}), asked.remote))
     return 0
 
 
@@ -105,6 +108,35 @@ def _serve(asked: argparse.Namespace) -> int:
     if asked.make_key or asked.revoke_key or asked.list_keys:
         return serving.manage_keys(asked)
     return serving.serve(asked)
+
+
+def _sync(asked: argparse.Namespace) -> int:
+    runs = [_path(text) for text in asked.run_path]
+    sent = False
+    for line in sending.send(Store(), runs, asked.base_url, asked.if_diverged):
+        sent = True
+        print(line, flush=True)
+    if not sent:
+        print("nothing waits to be sent")
+    return 0
+
+
+def _login(asked: argparse.Namespace) -> int:
+    """The key comes from a prompt or from stdin: on the command line every user of the machine would see it."""
+    from ._login import login, prompt
+
+    ask = prompt()
+    if ask is None and not (given := sys.stdin.readline().strip() if sys.stdin else ""):
+        print(login(host=asked.host))  # nothing was piped in: the key that is configured is checked
+    else:
+        print(login(given if ask is None else None, asked.host, renew=True))
+    return 0
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 on")
+    return int(text)
 
 
 def _path(text: str) -> RunPath:
@@ -129,15 +161,19 @@ def _parser() -> argparse.ArgumentParser:
     runs = commands.add_parser("runs", help="list this machine's runs, newest first")
     runs.add_argument("--project", help="only this project's")
     runs.add_argument("--entity", help="only this entity's")
+    runs.add_argument("--remote", action="store_true", help=f"list the newest runs of the project {_THERE}")
+    runs.add_argument("--most", type=_count, default=50, metavar="N", help="how many with --remote; default: 50")
     runs.add_argument("--rebuild", action="store_true", help="make the catalog anew from the runs' records first")
     runs.set_defaults(command=_runs)
 
     status = commands.add_parser("status", help="how a run stands: state, step, last metrics, files")
     status.add_argument("run_path", help=_PATH_HELP)
+    status.add_argument("--remote", action="store_true", help=f"ask for the run {_THERE}, even if it is here")
     status.set_defaults(command=_status)
 
     files = commands.add_parser("files", help="list the files that a run has saved")
     files.add_argument("run_path", help=_PATH_HELP)
+    files.add_argument("--remote", action="store_true", help=f"ask for the run {_THERE}, even if it is here")
     files.set_defaults(command=_files)
 
     restore = commands.add_parser("restore", help="bring a run's file back, verified")
@@ -146,6 +182,16 @@ def _parser() -> argparse.ArgumentParser:
     restore.add_argument("--replace", action="store_true", help="replace another file of that name")
     restore.add_argument("--root", default=".", help="the folder to put it in; default: the working directory")
     restore.set_defaults(command=_restore)
+
+    sync = commands.add_parser("sync", help="send runs to their server: exactly what it lacks")
+    sync.add_argument("run_path", nargs="*", help=f"{_PATH_HELP}; default: all that wait")
+    sync.add_argument("--base-url", metavar="URL", help="the server's address; default: WANDB_BASE_URL")
+    sync.add_argument("--if-diverged", choices=("append",), help="append: rows that wait here go behind the server's")
+    sync.set_defaults(command=_sync)
+
+    login = commands.add_parser("login", help="check an API key, from a prompt or from stdin, and keep it in netrc")
+    login.add_argument("--host", metavar="URL", help="the server's address; default: WANDB_BASE_URL")
+    login.set_defaults(command=_login)
 
     serve = commands.add_parser("serve", help="serve this store to W&B clients of other machines")
     serve.add_argument("--host", default="127.0.0.1", help="the address to listen on; default: 127.0.0.1")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO, Any
@@ -78,12 +79,8 @@ def restore(store: Store, run: RunPath, known: dict[str, FileEntry], name: str, 
     name = safe_name(name)
     entry = known.get(name)
     if entry is None:
-        import difflib
-
-        near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or sorted(known)[:5]
-        hint = f"did you mean {', '.join(map(repr, near))}?" if near else "the run has no saved files."
-        raise FileMissing(f"Run {run} has no file {name!r}: {hint}", name=name, near=near)
-    target = _target(root, name)
+        raise missing(run, name, known)
+    target = target_in(root, name)
     if os.path.lexists(target):
         if target.is_dir() and not target.is_symlink():
             raise LocalFileDiffers(f"{target} is a folder: pass root= of another place for the file.", path=target)
@@ -114,6 +111,15 @@ def restore(store: Store, run: RunPath, known: dict[str, FileEntry], name: str, 
     return Restored(run, name, target, entry.size, entry.digest, copied=True)
 
 
+def missing(run: RunPath, name: str, known: Collection[str]) -> FileMissing:
+    """The error for a file that a run does not have, with the nearest of those that it has."""
+    import difflib
+
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or sorted(known)[:5]
+    hint = f"did you mean {', '.join(map(repr, near))}?" if near else "the run has no saved files."
+    return FileMissing(f"Run {run} has no file {name!r}: {hint}", name=name, near=near)
+
+
 def restore_from(store: Store, run: RunPath, name: str, root: Path, replace: bool) -> Restored:
     """As `restore`, for a run that some other process may be writing. RunMissing if there is no such run."""
     for attempt in (1, 2):
@@ -136,7 +142,7 @@ def _is(path: Path, entry: FileEntry) -> bool:
         return False
 
 
-def _target(root: Path, name: str) -> Path:
+def target_in(root: Path, name: str) -> Path:
     """``root/name``, refused if a link on the way leads out of the root."""
     inside = Path(os.path.realpath(root))
     target = inside / name

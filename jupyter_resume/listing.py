@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from .errors import RunMissing
 from .identity import RunPath
 from .origin import NotebookRef
+from .remote.base import RemoteFile, RemoteRun
 from .store.catalog import CatalogEntry
 from .store.home import Store
 from .store.record import FileEntry, Tail
 from .tables import Table
+from .times import unix
+from .view import last_step
 from .wording import age, clock, size_of
 
 
@@ -49,13 +52,37 @@ def runs(store: Store, entity: str | None = None, project: str | None = None) ->
     )
 
 
-def files(known: Mapping[str, FileEntry]) -> Table:
-    """The files of a run."""
+def files(known: Mapping[str, FileEntry], there: Iterable[RemoteFile] = ()) -> Table:
+    """The files of a run; ``there`` are those that only its server has."""
     rows = tuple(
         (entry.name, size_of(entry.size), _step(entry.step), clock(entry.saved_at), entry.digest[:16])
         for entry in known.values()
     )
+    rows += tuple((name, size, "-", at, "on the server") for name, size, at, _ in remote_files(there).rows)
     return Table(("file", "size", "saved after step", "saved at", "blake3"), rows, "no saved files")
+
+
+def seen(runs: Sequence[RemoteRun], empty: str, here: Collection[RunPath] | None = None) -> Table:
+    """Runs seen from outside; with ``here``, those that this machine has too, also where each of them is."""
+    rows = []
+    for run in runs:
+        heard = unix(run.heartbeat_at)
+        row = (str(run.path), run.name or "", run.state, _step(last_step(run)), "" if heard is None else age(heard))
+        where = () if here is None else ("here and there" if run.path in here else "there",)
+        rows.append((*row, *where))
+    columns = ("run", "name", "state", "last step", "last seen", *(() if here is None else ("where",)))
+    return Table(columns, tuple(rows), empty)
+
+
+def remote_files(known: Iterable[RemoteFile]) -> Table:
+    """The files of a run seen from outside."""
+    rows = []
+    for file in known:
+        saved = unix(file.updated_at)
+        rows.append((file.name, size_of(file.size), "" if saved is None else clock(saved), file.md5 or ""))
+    columns = ("file", "size", "saved at", "md5")
+    width = len(columns) if any(row[-1] for row in rows) else len(columns) - 1
+    return Table(columns[:width], tuple(row[:width] for row in rows), "no saved files")
 
 
 def _step(last: int) -> str:

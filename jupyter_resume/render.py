@@ -87,6 +87,10 @@ def facts(view: RunView) -> list[tuple[str, str]]:
     said += [("not restored", short(f"{name}: {why}", 300)) for name, why in view.not_restored[-_MOST_FILES:]]
     if view.waiting:
         said.append(("waiting", f"{view.waiting} lines wait in memory: the disk takes none"))
+    if view.server:
+        said.append(("server", short(view.server, 400)))
+    if view.url:
+        said.append(("page", short(view.url, 400)))
     if view.notes:
         said.append(("notes", short(view.notes, 200)))
     if (more := len(view.metrics) - _MOST_METRICS) > 0:
@@ -128,7 +132,11 @@ def html(view: RunView) -> str:
         f'{f";color:{_BAD}" if label in ("not restored", "waiting") else ""}">{said(line)}</td></tr>'
         for label, line in facts(view)
     ]
-    table = f'<table style="margin:2px 0 0;border:none;border-collapse:collapse;font-size:inherit">{"".join(rows)}</table>' if rows else ""
+    table = (
+        f'<table style="margin:2px 0 0;border:none;border-collapse:collapse;font-size:inherit">{"".join(rows)}</table>'
+        if rows
+        else ""
+    )
     return (
         f'<div style="border-left:3px solid {colour};{_FRAME}"><div><b>{said(short(view.path, 400))}</b>'
         + (f" {said(short(view.name))}" if view.name not in view.path else "")

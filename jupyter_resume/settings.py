@@ -7,15 +7,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import InvalidInput
+from . import keys
+from .errors import InvalidInput, KeyRejected
 from .identity import DEFAULT_ENTITY, DEFAULT_PROJECT, check_name
 
-MODES = ("local", "offline")
+MODES = ("local", "online", "offline")
+_OLD_NAMES = {"run": "online", "dryrun": "offline"}  # of modes, which W&B still takes
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The settings of one run, after every source was asked; None means that nobody said anything."""
+    """The settings of one run, after every source was asked; None means that nobody said anything.
+
+    ``entity`` is `DEFAULT_ENTITY` if nobody said anything; a server then knows which one is meant. ``hint`` is what
+    the user may not expect of these settings, in words.
+    """
 
     project: str
     entity: str
@@ -28,6 +34,8 @@ class Settings:
     job_type: str | None
     dir: Path | None
     mode: str
+    base_url: str
+    hint: str | None = None
 
 
 _ENVIRONMENT = {
@@ -42,6 +50,7 @@ _ENVIRONMENT = {
     "job_type": "WANDB_JOB_TYPE",
     "dir": "WANDB_DIR",
     "mode": "WANDB_MODE",
+    "base_url": "WANDB_BASE_URL",
 }
 
 
@@ -63,10 +72,14 @@ def resolve(
             raise InvalidInput(f"{name}={value!r:.60} is {type(value).__name__}: pass a string.")
         return value
 
-    mode = text("mode") or "local"
-    if mode not in MODES:
-        raise InvalidInput(
-            f"mode={mode!r} is not known here: use 'local', or 'offline' for a run that is synced later."
+    server = text("base_url")
+    base_url = keys.read_base_url(server or keys.DEFAULT_BASE_URL)
+    mode = _mode(text("mode"), base_url, environ)
+    hint = None
+    if server and mode == "local" and text("mode") is None:
+        hint = (
+            f"there is no API key for {base_url}, so the run is kept on this machine only: %wb_login or "
+            "'jupyter resume login' stores one, mode='local' (WANDB_MODE) says that this is meant."
         )
     run_id = ask("id")
     folder = ask("dir")
@@ -84,7 +97,27 @@ def resolve(
         job_type=text("job_type"),
         dir=None if folder is None else Path(folder).expanduser().absolute(),
         mode=mode,
+        base_url=base_url,
+        hint=hint,
     )
+
+
+def _mode(asked: str | None, base_url: str, environ: Mapping[str, str]) -> str:
+    """What was asked for; else online where there is an API key, and local where there is none."""
+    mode = _OLD_NAMES.get(asked or "", asked)
+    if mode is not None and mode not in MODES:
+        raise InvalidInput(
+            f"mode={mode!r} is not known here: use 'local', 'online', or 'offline' for a run that is synced later."
+        )
+    if mode in (None, "online"):
+        found = keys.find(base_url, environ)
+        if mode is not None and found is None:
+            raise KeyRejected(
+                f"mode='online' needs an API key for {base_url}: give one with login() or %wb_login, set "
+                "WANDB_API_KEY, or use mode='offline' and sync later."
+            )
+        return "local" if found is None else "online"
+    return mode
 
 
 def read_tags(given: object) -> tuple[str, ...] | None:

@@ -9,11 +9,12 @@ from .wording import esc, said, short
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under headings that display themselves; ``empty`` is said when there are none."""
+    """Rows under headings that display themselves; ``empty`` is said when there are none, ``note`` below them."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     empty: str = "nothing"
+    note: str = ""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -23,9 +24,8 @@ class Table:
             return self.empty
         cells = [self.columns, *(tuple(short(cell) for cell in row) for row in self.rows)]
         widths = [max(len(row[n]) for row in cells) for n in range(len(self.columns))]
-        return "\n".join(
-            "  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip() for row in cells
-        )
+        lines = ["  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip() for row in cells]
+        return "\n".join([*lines, self.note] if self.note else lines)
 
     def _repr_html_(self) -> str:
         if not self.rows:
@@ -35,7 +35,8 @@ class Table:
             "<tr>" + "".join(f'<td style="text-align:left">{said(short(cell))}</td>' for cell in row) + "</tr>"
             for row in self.rows
         )
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        note = f"<div>{esc(self.note)}</div>" if self.note else ""
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{note}"
 
 
 @dataclass(frozen=True, repr=False)

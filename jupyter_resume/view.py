@@ -9,8 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from ._run import Run
+from .remote.base import RemoteFile, RemoteRun, step_of
 from .store.home import Store
 from .store.record import Tail
+from .sync.background import Standing
+from .sync.syncing import host_of
+from .times import unix
 from .wording import size_of
 
 _POINTS = 64
@@ -30,7 +34,8 @@ class Metric:
 class RunView:
     """A run as it stood ``at`` (Unix seconds). ``step`` is the next to log, ``elapsed`` seconds over all sessions.
 
-    ``total`` is the step at which its user expects it to be done, if that was said.
+    ``total`` is the step at which its user expects it to be done, if that was said. ``url`` is its page on its server,
+    ``server`` how it stands with that, in words.
     """
 
     path: str
@@ -49,6 +54,8 @@ class RunView:
     waiting: int = 0
     notes: str | None = None
     total: int | None = None
+    url: str | None = None
+    server: str | None = None
 
 
 class Course:
@@ -107,13 +114,51 @@ def of_run(run: Run, course: Course) -> RunView:
         elapsed=run.runtime,
         at=time.time(),
         metrics=course.metrics(run.summary.as_dict()),
-        files=tuple((entry.name, entry.size) for entry in run.files.values()),
-        restored=tuple(dict.fromkeys(_restored(run.path, restored.dump()) for restored in run.restored)),
+        files=(
+            *((file.name, file.size) for file in run.files_there.values()),
+            *((entry.name, entry.size) for entry in run.files.values()),
+        ),
+        restored=tuple(dict.fromkeys(_restored(str(run.run_path), restored.dump()) for restored in run.restored)),
         not_restored=tuple(run.not_restored.items()),
         waiting=run.in_memory,
         notes=run.notes,
         total=run.total,
+        url=run.url,
+        server=str(run.link.standing) if run.link else None,
     )
+
+
+def of_outside(
+    run: RemoteRun,
+    rows: Iterable[dict[str, Any]] = (),
+    files: Iterable[RemoteFile] = (),
+    url: str | None = None,
+    place: str | None = None,
+) -> RunView:
+    """The view of a run seen from outside, at ``place``, whose metrics have run the course of ``rows``."""
+    elapsed = run.summary.get("_runtime")
+    return RunView(
+        path=str(run.path),
+        name=run.name or run.path.run_id,
+        state=run.state,
+        resumed=False,
+        starting_step=0,
+        reason="",
+        step=last_step(run) + 1,
+        elapsed=float(elapsed) if isinstance(elapsed, (int, float)) and elapsed - elapsed == 0 else 0.0,
+        at=unix(run.heartbeat_at) or unix(run.created_at) or 0.0,
+        metrics=Course(rows).metrics(run.summary),
+        files=tuple((file.name, file.size) for file in files),
+        notes=run.notes,
+        url=url,
+        server=f"as {place} has it" if place else None,
+    )
+
+
+def last_step(run: RemoteRun) -> int:
+    """The last step that a run logged; -1 if none was."""
+    said = step_of(run.summary)
+    return max(-1 if said is None else said, (run.rows or 0) - 1)
 
 
 def _restored(run: str, restored: Mapping[str, Any]) -> str:
@@ -126,11 +171,12 @@ def _restored(run: str, restored: Mapping[str, Any]) -> str:
 def of_record(store: Store, tail: Tail) -> RunView:
     """The view of a run from its record, whoever writes it."""
     record = store.record(tail.point.path)
-    return of_tail(tail, record.state(tail), Course(record.recent()).metrics(tail.point.summary))
+    metrics = Course(record.recent()).metrics(tail.point.summary)
+    return of_tail(tail, record.state(tail), metrics, server_of(store, tail))
 
 
-def of_tail(tail: Tail, state: str, metrics: tuple[Metric, ...]) -> RunView:
-    """The view of a run that stands at ``tail``, whose state and metrics are known."""
+def of_tail(tail: Tail, state: str, metrics: tuple[Metric, ...], server: str | None = None) -> RunView:
+    """The view of a run that stands at ``tail``, whose state and metrics are known, and how it stands with servers."""
     point = tail.point
     run = str(point.path)
     return RunView(
@@ -149,4 +195,16 @@ def of_tail(tail: Tail, state: str, metrics: tuple[Metric, ...]) -> RunView:
         not_restored=tuple((one["name"], one["why"]) for one in point.restored.values() if "why" in one),
         notes=point.meta.get("notes"),
         total=total if isinstance(total := point.meta.get("total"), int) else None,
+        server=server,
     )
+
+
+def server_of(store: Store, tail: Tail) -> str | None:
+    """How a run stands with the servers that have it, as far as is known here."""
+    standings = [
+        Standing(host_of(replica.base_url), max(0, tail.point.rows - replica.rows))
+        for replica in store.replicas(tail.point.path)
+    ]
+    if not standings and tail.point.mode == "offline":
+        return "offline: 'jupyter resume sync' sends it"
+    return "; ".join(map(str, standings)) or None

@@ -31,7 +31,7 @@ PATIENCE = 60.0
 """Seconds after which a test gives up on an event; no test relies on how long anything takes."""
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload([__name__, "pytest"])
+_context.set_forkserver_preload([__name__, "pytest", "jupyter_resume.remote.wandb", "requests"])
 
 
 @functools.cache
@@ -240,12 +240,12 @@ class Able:
 
 def lie_about_locks() -> None:
     """A file system that grants every lock."""
-    lease._try_lock = lambda fd, shared=False: True
+    lease.try_lock = lambda fd, shared=False: True
 
 
 def have_no_locks() -> None:
     """A file system without locks."""
-    lease._try_lock = lambda fd, shared=False: None
+    lease.try_lock = lambda fd, shared=False: None
 
 
 def have_no_links() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 import jupyter_resume
 
-MODULES = ["_active", "_init", "_run", "identity"]
+MODULES = ["_active", "_init", "_run", "api", "identity"]
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -19,18 +19,22 @@ from jupyter_resume import errors
 PACKAGE = Path(jupyter_resume.__file__).parent
 
 LAYERS = [
-    {"errors", "identity", "notices", "wording"},
+    {"errors", "identity", "notices", "wording", "digests", "times", "paging"},
     {"keys"},
     {"policy", "settings", "values", "origin", "tables", "curve"},
     {"transfer", "store", "remote"},
-    {"login"},
-    {"files", "recorded", "keeper"},
+    {"_login"},
+    {"files", "recorded", "keeper", "console", "machine", "selection", "sampling"},
+    {"fetched"},
     {"saving", "sync"},
-    {"_run", "_exit"},
-    {"_active"},
-    {"_init"},
-    {"api", "view"},
+    {"restoring"},
+    {"_run", "_exit", "source"},
+    {"_active", "_there"},
+    {"_init", "exported", "sending"},
+    {"view"},
     {"render", "listing"},
+    {"api"},
+    {"lookup"},
     {"notebook", "lab", "cli", "server", "__main__", "demo", "integrations", "keras", "util", "__init__"},
 ]
 FACES = {"notebook", "lab", "server", "integrations", "keras", "demo"}

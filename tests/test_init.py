@@ -60,7 +60,7 @@ def test_an_argument_beats_the_environment_which_beats_what_is_configured() -> N
     assert settings.resolve({"resume": False}, {"WANDB_RESUME": "allow"}).resume is False
 
 
-@pytest.mark.parametrize("mode", ["online", "disabled", "Local"])
+@pytest.mark.parametrize("mode", ["disabled", "shared", "Local"])
 def test_a_mode_that_is_not_there_is_refused_with_the_ones_that_are(mode: str) -> None:
     with pytest.raises(InvalidInput, match=r"'local'.*'offline'"):
         wandb.init(mode=mode)

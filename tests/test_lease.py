@@ -266,7 +266,7 @@ on_poor_file_systems = pytest.mark.parametrize(
 @pytest.fixture
 def patched(patches: tuple[Callable[[], None], ...], monkeypatch: pytest.MonkeyPatch) -> None:
     """This process too is on that file system."""
-    monkeypatch.setattr(lease, "_try_lock", lease._try_lock)
+    monkeypatch.setattr(lease, "try_lock", lease.try_lock)
     monkeypatch.setattr(os, "link", os.link)
     for patch in patches:
         patch()
@@ -377,7 +377,7 @@ def test_a_writer_on_another_machine_can_be_taken_over_at_once(home: Path, recor
 def test_without_locks_a_writer_on_another_machine_lives_by_its_heartbeat(
     home: Path, record: Record, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lease, "_try_lock", lambda fd, shared=False: None)
+    monkeypatch.setattr(lease, "try_lock", lambda fd, shared=False: None)
     with other(home, be_another_machine, have_no_locks) as first:
         first.init(**THE_RUN)
         age(record.segment(1), 2 * lease.PATIENCE)

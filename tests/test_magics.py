@@ -29,7 +29,19 @@ from jupyter_resume.tables import Message, Table
 
 from .kernel import Cell, Kernel
 
-MAGICS = {"wb_init", "wb_log", "wb_save", "wb_restore", "wb_status", "wb_files", "wb_runs", "wb_widget", "wb_finish"}
+MAGICS = {
+    "wb_init",
+    "wb_log",
+    "wb_login",
+    "wb_sync",
+    "wb_save",
+    "wb_restore",
+    "wb_status",
+    "wb_files",
+    "wb_runs",
+    "wb_widget",
+    "wb_finish",
+}
 
 
 class Shell(InteractiveShell):  # type: ignore[misc]
@@ -362,7 +374,7 @@ def test_tab_completes_options_and_their_values(shell: Shell) -> None:
     assert tab(shell, "%wb_init --resume ") == ["allow", "must", "never", "auto"]
     assert tab(shell, "%wb_init --resume=al") == ["allow"]
     assert tab(shell, "%wb_save model.h5 --policy ") == ["live", "now", "end"]
-    assert tab(shell, "%wb_init --project p --mode o") == ["offline"]
+    assert tab(shell, "%wb_init --project p --mode o") == ["online", "offline"]
     assert tab(shell, "%wb_unknown --re") == []
     assert tab(shell, "%timeit --re") == []
 

@@ -187,7 +187,9 @@ class Answers:
             rows, version = watched.seen(cursor)
             damaged = max(watched.present.damaged, watched.history.damaged)
             loaded = watched.history.loaded
-            seen = view.of_tail(tail, state, view.Course().metrics(tail.point.summary))
+            seen = view.of_tail(
+                tail, state, view.Course().metrics(tail.point.summary), view.server_of(self.store, tail)
+            )
             answer: dict[str, Any] = {
                 "api": API,
                 "cursor": watched.cursor,

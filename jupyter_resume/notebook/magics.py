@@ -14,7 +14,8 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.magic import Magics, line_magic, magics_class
 from IPython.core.magic_arguments import argument, magic_arguments
 
-from .. import _active, _init, listing, notices, settings, view
+from .. import _active, _init, exported, listing, lookup, notices, sending, settings, view
+from .._login import LoggedIn, login
 from .._run import Run
 from ..errors import InvalidInput
 from ..files import Restored
@@ -22,8 +23,9 @@ from ..identity import RunPath
 from ..render import Shown
 from ..saving import POLICIES
 from ..store.home import Store
+from ..sync.reconcile import CHOICES
 from ..tables import Message, Table
-from . import live, session
+from . import live, redact, session
 from .configured import Configured
 
 if TYPE_CHECKING:
@@ -48,7 +50,11 @@ class ResumeMagics(Magics, Configured):
     @argument("--job-type", help="what kind of job it is, such as train")
     @argument("--config", nargs="+", help="name=value ..., or the name of a dict in the notebook")
     @argument("--dir", help="the folder for the run's files")
-    @argument("--mode", help="local, or offline for a run that is synced later")
+    @argument("--mode", help="local; online: also on a server; offline: brought there later (WANDB_MODE)")
+    @argument("--base-url", help="the server's address (WANDB_BASE_URL)")
+    @argument("--if-diverged", choices=CHOICES, help="where the run has gone on here and on the server")
+    @argument("--raise-stopped", action="store_true", help="fail the cell once the run is to be stopped")
+    @argument("--export", action="store_true", help="let subprocesses and libraries join the run, the wandb SDK too")
     @argument("--notebook", help="this notebook's path, where nothing else tells it")
     @argument("--takeover", action="store_true", help="write the run even if another process does")
     @line_magic
@@ -59,18 +65,22 @@ class ResumeMagics(Magics, Configured):
         """
         asked = _parse(self.wb_init, line)
         arguments = {name: getattr(asked, name) for name in _INIT_ARGUMENTS}
-        configured = {name: getattr(self, name) for name in ("project", "entity", "resume", "mode", "dir")}
+        configured = {name: getattr(self, name) for name in ("project", "entity", "resume", "mode", "dir", "base_url")}
         others = [run.path for run in _active.open_runs()]
         run, fresh = _init.start(
             settings.resolve(arguments, configured=configured),
             config=self._config(asked.config),
             takeover=asked.takeover,
+            if_diverged=asked.if_diverged,
+            raise_stopped=asked.raise_stopped,
             whence=session.find_in(self.shell, asked.notebook),
         )
         if fresh and others:
             notices.tell(
                 f"still open in this kernel: {', '.join(others)}; %wb_finish ends the run that was begun last."
             )
+        if asked.export:
+            exported.export(run)
         if self.display:
             live.show(self.shell, run)
         return run
@@ -114,34 +124,46 @@ class ResumeMagics(Magics, Configured):
 
     @magic_arguments()
     @argument("run_path", nargs="?", help="entity/project/run_id, project/run_id or run_id; default: the active run")
+    @argument("--remote", action="store_true", help="ask for the run on its server, even if it is here")
     @line_magic
     def wb_status(self, line: str) -> Shown | Message:
         """How a run stands: state, step, last metrics, files."""
         asked = _parse(self.wb_status, line)
-        run, store = _active.active(), Store()
+        run = _active.active()
+        if asked.run_path is None and asked.remote and run is not None:
+            asked.run_path = run.path
         if asked.run_path is None:
             if run is None:
                 return Message("no active run: %wb_init --resume allow begins or continues one")
             return Shown.of(view.of_run(run, view.Course(run.history_tail())))
-        return Shown.of(view.of_record(store, listing.find(store, self._path(asked.run_path))))
+        return Shown.of(lookup.status(asked.run_path, self._settings(), asked.remote))
 
     @magic_arguments()
     @argument("run_path", nargs="?", help="entity/project/run_id, project/run_id or run_id; default: the active run")
+    @argument("--remote", action="store_true", help="ask for the run on its server, even if it is here")
     @line_magic
     def wb_files(self, line: str) -> Table:
         """The files that a run has saved."""
         asked = _parse(self.wb_files, line)
-        if asked.run_path is None:
-            return listing.files(_active.need("%wb_files").files)
-        return listing.files(listing.find(Store(), self._path(asked.run_path)).point.files)
+        if asked.run_path is None and not asked.remote:
+            run = _active.need("%wb_files")
+            return listing.files(run.files, run.files_there.values())
+        text = asked.run_path or _active.need("%wb_files").path
+        return lookup.files(text, self._settings(), asked.remote)
 
     @magic_arguments()
     @argument("--project", help="only this project's; default: every project's")
     @argument("--entity", help="only this entity's")
+    @argument("--remote", action="store_true", help="the newest runs of the project on the server")
+    @argument("--most", type=int, default=50, help="how many with --remote; default: 50")
     @line_magic
     def wb_runs(self, line: str) -> Table:
         """The runs of this machine's store, newest first."""
         asked = _parse(self.wb_runs, line)
+        if asked.remote:
+            if asked.most < 1:
+                raise InvalidInput(f"--most {asked.most} is no number of runs: use one from 1 on.")
+            return lookup.runs_there(self._settings(entity=asked.entity, project=asked.project), asked.most)
         return listing.runs(Store(), asked.entity, asked.project)
 
     @magic_arguments()
@@ -158,6 +180,21 @@ class ResumeMagics(Magics, Configured):
         return shown
 
     @magic_arguments()
+    @argument("run_path", nargs="*", help="runs of this store; default: the active run, else all that wait")
+    @argument("--if-diverged", choices=("append",), help="append: rows that wait here go behind the server's")
+    @argument("--base-url", help="the server's address (WANDB_BASE_URL)")
+    @line_magic
+    def wb_sync(self, line: str) -> Message:
+        """Send to the server, now, what it lacks: of the active run, of the named ones, or of all that wait."""
+        asked = _parse(self.wb_sync, line)
+        run = _active.active()
+        if run is not None and run.link is not None and not asked.run_path:
+            return Message(sending.flush(run, asked.if_diverged))
+        paths = [self._path(text) for text in asked.run_path]
+        done = list(sending.send(Store(), paths, asked.base_url or self.base_url or None, asked.if_diverged))
+        return Message("\n".join(done) or "nothing waits to be sent")
+
+    @magic_arguments()
     @argument("--exit-code", type=int, help="0 finishes the run, anything else fails it")
     @line_magic
     def wb_finish(self, line: str) -> Message:
@@ -167,6 +204,28 @@ class ResumeMagics(Magics, Configured):
         run.finish(asked.exit_code)
         live.flush_all()
         return Message(f"run {run.path} is {run.state} at step {run.step}")
+
+    @magic_arguments()
+    @argument("key", nargs="?", help="the API key; without it the one in use is checked, or one is asked for")
+    @argument("--host", help="the server's address (WANDB_BASE_URL)")
+    @line_magic
+    def wb_login(self, line: str) -> LoggedIn:
+        """Check an API key with its server and keep it in the netrc file.
+
+        A key on the line is taken out of IPython's history; better give none, and be asked for it.
+        """
+        try:
+            asked = _parse(self.wb_login, line)
+        except (UsageError, InvalidInput):  # their words would repeat the line
+            asked = None
+        if asked is None:
+            for word in line.split():
+                if not word.startswith("-"):
+                    redact.forget(self.shell, word, "wb_login")
+            raise UsageError("%wb_login takes one API key, or none to be asked for it, and --host ADDRESS")
+        if asked.key is not None and redact.forget(self.shell, asked.key, "wb_login"):
+            notices.tell("the key still stands in this cell: remove it there, before the notebook is saved or shared")
+        return login(asked.key, asked.host)
 
     def _config(self, words: Sequence[str] | None) -> dict[str, Any] | None:
         """``lr=0.1 bs=32``, or the name of a dict in the notebook."""
@@ -179,14 +238,33 @@ class ResumeMagics(Magics, Configured):
         return None if words is None else _pairs(words)
 
     def _path(self, text: str) -> RunPath:
-        run = _active.active()
-        if run is not None:
-            return RunPath.parse(text, run.entity, run.project)
-        defaults = settings.resolve({}, configured={"project": self.project, "entity": self.entity})
-        return RunPath.parse(text, defaults.entity, defaults.project)
+        said = self._settings()
+        return RunPath.parse(text, said.entity, said.project)
+
+    def _settings(self, **asked: str | None) -> settings.Settings:
+        """What the active run, the environment and ``%config`` say, where the line said nothing."""
+        configured = {name: getattr(self, name) for name in ("project", "entity", "mode", "base_url")}
+        if run := _active.active():
+            asked = {name: asked.get(name) or getattr(run, name) for name in ("project", "entity")}
+            if run.link is not None:
+                asked |= {"base_url": run.link.syncing.remote.base_url, "mode": "online"}
+        return settings.resolve(asked, configured=configured)
 
 
-_INIT_ARGUMENTS = ("project", "entity", "id", "resume", "name", "notes", "tags", "group", "job_type", "dir", "mode")
+_INIT_ARGUMENTS = (
+    "project",
+    "entity",
+    "id",
+    "resume",
+    "name",
+    "notes",
+    "tags",
+    "group",
+    "job_type",
+    "dir",
+    "mode",
+    "base_url",
+)
 
 
 def _parse(magic: Any, line: str) -> argparse.Namespace:

@@ -208,7 +208,7 @@ class Remote(Protocol):
         """Upload the content of a local file as ``name``. FileNotFoundError if it is gone by now."""
 
     def fetch(self, file: RemoteFile, into: Path, progress: bool = False) -> None:
-        """Download to ``into`` and check size and digest; what fails leaves nothing there. Raises FileDamaged."""
+        """Download, check size and digest, and move to ``into``; what fails leaves it as it was. Raises FileDamaged."""
 
     # Runs from outside
 

@@ -6,8 +6,8 @@ GraphQL show what was recorded locally.
 
 The way of a request: `app` (routes) -> `access` (whose key) -> one of
 
-- `graphql` -> `queries` and `mutations`, whose nodes are `nodes`; the schema is schema.graphql; `selection` filters and
-  orders runs, `history` thins rows
+- `graphql` -> `queries` and `mutations`, whose nodes are `nodes`; the schema is schema.graphql; `history` thins rows,
+  and the core's `selection` filters and orders runs
 - `posts` -> `streams`: a post to file_stream becomes lines of the record; `positions` finds a line by its number,
   `claims` tells two clients of one run apart
 - `uploads` (signed by `tickets`; `archives` are unpacked) and `downloads`

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 import functools
-import hashlib
 from pathlib import Path
 
+from .. import digests
 from ..store.blobs import Blobs
 from ..store.record import FileEntry
 
@@ -24,13 +23,4 @@ def md5_of(blobs: Blobs, entry: FileEntry) -> str:
 @functools.lru_cache(maxsize=4096)
 def _of_blob(path: Path) -> str:
     """Of a blob, whose name says its content: it never changes."""
-    with path.open("rb") as file:
-        digest = hashlib.md5(usedforsecurity=False)
-        while data := file.read(1 << 20):
-            digest.update(data)
-    return encoded(digest.digest())
-
-
-def encoded(md5: bytes) -> str:
-    """As W&B writes it."""
-    return base64.b64encode(md5).decode()
+    return digests.md5_of(path)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
 from typing import Any
 
+from ..sampling import thinned
 from .positions import Positions
 from .refusals import bad
 
@@ -43,16 +43,6 @@ def by_spec(positions: Positions, spec: str) -> list[dict[str, Any]]:
     rows = (row for row in positions.rows(thinned(numbers, max(samples, _SCANNED))) if row is not None)
     full = [{key: row[key] for key in keys} if keys else row for row in rows if all(key in row for key in keys)]
     return [full[n] for n in thinned(range(len(full)), samples)]
-
-
-def thinned(numbers: Sequence[int], most: int) -> Sequence[int]:
-    """At most ``most`` of them, evenly, the first and the last among them."""
-    if len(numbers) <= most:
-        return numbers
-    if most <= 1:
-        return numbers[-1:] if most == 1 else []
-    last = len(numbers) - 1
-    return [numbers[n * last // (most - 1)] for n in range(most)]
 
 
 def log_line(number: int, text: str) -> dict[str, Any]:

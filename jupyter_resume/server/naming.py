@@ -6,7 +6,6 @@ import base64
 import binascii
 import json
 from collections.abc import Sequence
-from datetime import datetime, timezone
 from typing import Any
 from urllib.parse import quote, unquote
 from zlib import crc32
@@ -67,11 +66,6 @@ def plain_id(text: str) -> str:
     return text if text.startswith(".") else text.replace(".", "-")
 
 
-def iso(at: float) -> str:
-    """Unix seconds as W&B writes them."""
-    return datetime.fromtimestamp(at, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")
-
-
 def number_of(text: str) -> int:
     """A number for a name, always the same: W&B's internal ids are numbers."""
     return crc32(text.encode()) & 0x7FFFFFFF
@@ -85,3 +79,14 @@ def file_path(run: RunPath, name: str) -> str:
 def dumps(value: Any) -> str:
     """JSON, NaN and infinities as W&B's own clients write them."""
     return json.dumps(value)
+
+
+def read_filters(text: str | None) -> dict[str, Any]:
+    """The filters of a query, which come as JSON. Raises Refusal."""
+    try:
+        filters = json.loads(text or "{}")
+    except (ValueError, RecursionError):
+        filters = None
+    if not isinstance(filters, dict):
+        raise bad("The filters are not a JSON object.")
+    return filters

@@ -12,13 +12,16 @@ from functools import cached_property
 from typing import Any
 
 from .. import files as run_files
+from .. import selection
 from ..errors import UnsafeName
+from ..sampling import thinned
 from ..store.record import FileEntry
-from . import history, selection
+from ..times import iso
+from . import history
 from .access import Client
 from .digests import md5_of
 from .hosting import Hosting, Seen
-from .naming import MOST, dumps, encode_id, file_path, iso, number_of, page, path_of
+from .naming import MOST, dumps, encode_id, file_path, number_of, page, path_of, read_filters
 from .tickets import Tickets
 
 _STATES = {"interrupted": "killed"}  # ours, in W&B's words
@@ -75,12 +78,12 @@ class ProjectNode:
 
     def runCount(self, info: Any, filters: str | None = None) -> int:
         """How many runs match."""
-        if selection.read_filters(filters):
+        if read_filters(filters):
             return len(self._chosen(filters))
         return self._asking.hosting.store.catalog.project(self.entityName, self.name)[0]
 
     def _chosen(self, filters: str | None = None, order: str | None = None) -> list[Seen]:
-        return selection.choose(self._asking.hosting.list(self.entityName, self.name), filters, order)
+        return selection.choose(self._asking.hosting.list(self.entityName, self.name), read_filters(filters), order)
 
 
 class EntityNode:
@@ -212,7 +215,7 @@ class RunNode:
 
     def events(self, info: Any, samples: int | None = None) -> list[str]:
         """Events as JSON, evenly thinned."""
-        numbers = history.thinned(range(self._positions.event_count), samples or 500)
+        numbers = thinned(range(self._positions.event_count), samples or 500)
         return [text for text in self._positions.events(numbers) if text is not None]
 
     def logLines(

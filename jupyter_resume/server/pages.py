@@ -16,10 +16,11 @@ from urllib.parse import quote
 
 import jinja2
 
+from .. import selection
 from ..errors import InvalidInput
 from ..identity import RunPath, check_name
 from ..wording import size_of
-from . import history, selection
+from . import history
 from .access import Client
 from .curves import curves, number
 from .hosting import ALIVE, Hosting, Seen
@@ -65,7 +66,7 @@ def project(hosting: Hosting, entity: str, name: str, order: str, page: int) -> 
     except InvalidInput as error:
         raise Refusal(404, str(error)) from None
     order = order if re.fullmatch(r"[+-]?[^,]{1,1000}", order) else "-created_at"
-    found = selection.choose(hosting.list(entity, name), None, order)
+    found = selection.choose(hosting.list(entity, name), {}, order)
     pages = max(1, -(-len(found) // _RUNS))
     page = min(max(1, page), pages)
     metrics = _common_metrics(found)

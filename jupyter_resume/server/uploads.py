@@ -9,6 +9,7 @@ from typing import Any
 from anyio import to_thread
 from starlette.requests import ClientDisconnect
 
+from ..digests import encoded
 from ..files import safe_name
 from ..identity import RunPath
 from ..store import lines
@@ -16,7 +17,6 @@ from ..store.blobs import Blobs, Incoming
 from ..store.record import FileEntry
 from . import archives
 from .archives import Taken
-from .digests import encoded
 from .hosting import Hosted, Hosting
 from .refusals import Refusal, bad, missing, translated
 

@@ -11,7 +11,9 @@ from ..errors import StoreError
 from ..identity import RunPath
 from .blobs import Blobs
 from .catalog import Catalog
+from .hosts import Hosts
 from .record import Record, ResumePoint
+from .replica import Replica, ReplicaFile
 
 
 def default_home(environ: Mapping[str, str] = os.environ) -> Path:
@@ -29,6 +31,7 @@ class Store:
     def __init__(self, home: Path | None = None) -> None:
         self.home = home or default_home()
         self.catalog = Catalog(self.home / "catalog.sqlite", _Points(self))
+        self.hosts = Hosts(self.home / "hosts.json")
 
     def folder(self, path: RunPath) -> Path:
         """The folder of one run."""
@@ -41,6 +44,15 @@ class Store:
     def blobs(self, path: RunPath) -> Blobs:
         """The content of one run's saved files."""
         return Blobs(self.folder(path) / "blobs")
+
+    def replica(self, path: RunPath, base_url: str) -> ReplicaFile:
+        """What is known of one run's replica at a server."""
+        return ReplicaFile.of(self.folder(path) / "replicas", base_url)
+
+    def replicas(self, path: RunPath) -> list[Replica]:
+        """What is known of a run's replicas at every server."""
+        found = (ReplicaFile(file).load() for file in sorted((self.folder(path) / "replicas").glob("*.json")))
+        return [replica for replica in found if replica is not None]
 
     def files(self, path: RunPath) -> Path:
         """The folder of a run that its user sees as ``run.dir``."""

@@ -71,7 +71,7 @@ def locked(path: Path) -> bool | None:
     except OSError:
         return None
     try:
-        got = _try_lock(fd, shared=True)  # two that look do not take each other for the owner
+        got = try_lock(fd, shared=True)  # two that look do not take each other for the owner
         return None if got is None else not got
     finally:
         os.close(fd)
@@ -88,7 +88,7 @@ def claim(path: Path, head: bytes) -> int | None:
     fd = os.open(fresh, flags, 0o644)
     try:
         _write_all(fd, head)
-        _try_lock(fd)
+        try_lock(fd)
         try:
             os.link(fresh, path)
         except FileExistsError:
@@ -106,7 +106,7 @@ def claim(path: Path, head: bytes) -> int | None:
             except OSError:
                 path.unlink()
                 raise
-            _try_lock(fd)
+            try_lock(fd)
         return fd
     except BaseException:
         if fd >= 0:
@@ -168,7 +168,8 @@ _CLOEXEC = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 if sys.platform == "win32":
     import msvcrt
 
-    def _try_lock(fd: int, shared: bool = False) -> bool | None:
+    def try_lock(fd: int, shared: bool = False) -> bool | None:
+        """Lock an open file for this descriptor, without waiting; None where the file system has no locks."""
         # A byte far behind the end: Windows locks are mandatory, and readers must not meet this one.
         at = os.lseek(fd, 0, os.SEEK_CUR)
         try:
@@ -185,7 +186,8 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-    def _try_lock(fd: int, shared: bool = False) -> bool | None:
+    def try_lock(fd: int, shared: bool = False) -> bool | None:
+        """Lock an open file for this descriptor, without waiting; None where the file system has no locks."""
         try:
             fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:

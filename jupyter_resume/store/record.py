@@ -387,7 +387,7 @@ class Record:
         """Rows that are kept but are no part of the history, each with the reason.
 
         ``"out of order"``: logged below the step that the run had reached. ``"fenced"``: logged by a writer
-        whose run another process had taken over.
+        whose run another process had taken over, or behind the place that the run later went on from.
         """
         for kind, value in self.scan():
             if kind == lines.LATE_STEP:
@@ -398,9 +398,12 @@ class Record:
             yield "fenced", row
 
     def fenced(self) -> Iterator[dict[str, Any]]:
-        """The rows that an overtaken writer appended after its successor had begun; reads only those bytes."""
-        for token, limit in self.chain():
-            late = read_lines(self.segment(token), limit, None) if limit is not None else ()
+        """The rows that lie behind the place where their segment is continued; reads only those bytes."""
+        chain = dict(self.chain())
+        for token in self.tokens():
+            if token in chain and chain[token] is None:
+                continue  # the last one counts whole
+            late = read_lines(self.segment(token), chain.get(token) or 0, None)
             yield from (value for kind, value, _ in late if kind in (lines.ROW, lines.LATE_STEP))
 
 

@@ -1,0 +1,118 @@
+"""What a server has of the run that is asked for, before it begins here; and the replica that is kept there."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+
+from .errors import RemoteError, RunInUse
+from .identity import DEFAULT_ENTITY, RunPath
+from .policy import Asked, Policy
+from .remote.base import Remote, RemotePoint
+from .settings import Settings
+from .store.home import Store
+from .store.record import ResumePoint, Tail
+from .store.replica import Replica, ReplicaFile
+from .sync.bringing import path_there
+from .sync.connecting import BEHIND, Server, connect
+from .sync.forking import fork
+from .sync.reconcile import reconcile
+from .sync.syncing import diverged
+
+
+@dataclass
+class There:
+    """A run on the server that is meant; without a server (``local``, ``offline``) it says nothing of any run.
+
+    ``entities`` are those that the run may have in this machine's store, the likeliest first. ``forked`` is the run
+    that goes on instead, if the user chose so.
+    """
+
+    store: Store
+    base_url: str
+    entities: tuple[str, ...]
+    choice: str | None
+    server: Server | None = None
+    path: RunPath | None = None
+    point: RemotePoint | None = None
+    replica: Replica | None = None
+    file: ReplicaFile | None = None
+    forked: RunPath | None = None
+    _asked: set[RunPath] = field(default_factory=set)
+
+    @classmethod
+    def of(cls, store: Store, asked_for: Settings, choice: str | None) -> There:
+        """Reach the server, if there is to be one."""
+        server = Server.reach(store, asked_for.base_url, asked_for.entity) if asked_for.mode == "online" else None
+        known = asked_for.entity
+        if known == DEFAULT_ENTITY and asked_for.mode != "local":
+            known = server.entity if server else store.hosts.entity(asked_for.base_url) or known
+        others = (store.hosts.entity(asked_for.base_url), DEFAULT_ENTITY) if asked_for.entity == DEFAULT_ENTITY else ()
+        entities = dict.fromkeys(name for name in (known, *others) if name)
+        return cls(store, asked_for.base_url, tuple(entities), choice, server)
+
+    @property
+    def entity(self) -> str:
+        """The entity of a run that begins."""
+        return self.entities[0]
+
+    @property
+    def exists(self) -> bool:
+        """Whether the server has the run, and something was ever written to it."""
+        return self.point is not None and self.point.started
+
+    def ask(self, path: RunPath, known: bool) -> None:
+        """Ask for the run that is at ``path`` here; ``known`` is False for an id that was made just now."""
+        if self.server is None or path in self._asked:
+            return
+        self._asked = {path}
+        self.file = self.store.replica(path, self.base_url)
+        self.replica = self.file.load() or Replica(self.base_url, path_there(path, self.server.entity))
+        self.path = self.replica.path
+        self.point = self.server.ask(self.path) if known else None
+
+    def refuse_if_unsure(self, asked: Asked) -> None:
+        """Raise why the server cannot be asked, if the policy cannot do without its answer."""
+        unsure = asked.policy is Policy.MUST or (asked.policy is Policy.NEVER and asked.run_id is not None)
+        if unsure and self.server and (error := self.server.error):
+            raise type(error)(
+                f"{str(error).rstrip('.')}; resume={asked.policy.value!r} needs its answer: pass mode='offline' "
+                "(%wb_init --mode offline) to decide by this machine's record and sync later.",
+                **error.data,
+            )
+
+    def reconcile(self, found: Tail | None, point: ResumePoint, label: str) -> tuple[int, int] | None:
+        """Make ``point`` and the replica go on from both sides; where the record is cut, if rows are set aside.
+
+        Sets `forked` if it is another run that goes on. Raises RunDiverged.
+        """
+        if self.replica is None or self.server is None or self.server.error:
+            return None
+        record = self.store.record(found.point.path) if found else None
+        result = reconcile(record, point, self.replica, self.point, self.choice)
+        if result.diverged is None:
+            return result.rewound_to
+        assert found is not None
+        assert self.point is not None
+        assert self.server.remote is not None
+        if self.choice != "fork":
+            raise diverged(self.replica.path, self.base_url, result.diverged, self.point)
+        self.forked = fork(self.store, found, self.replica, result.diverged, self.point, self.server.remote, label)
+        return None
+
+    def again(self) -> Remote | None:
+        """The server with the key that is configured now; None if there is none."""
+        try:
+            return connect(self.base_url, BEHIND)
+        except RemoteError:
+            return None
+
+
+def refuse_other_sdk(run_id: str) -> None:
+    """Raise RunInUse if the wandb package has this run open in this process: both would write the same lines."""
+    other = getattr(sys.modules.get("wandb"), "run", None)
+    if getattr(other, "id", None) == run_id and type(other).__module__.partition(".")[0] == "wandb":
+        raise RunInUse(
+            f"Run {run_id} is open in this process as wandb.run, which writes to it too: call wandb.finish() first and "
+            "then init() or %wb_init again, or go on with takeover=True (%wb_init --takeover) and log by one of them."
+        )

@@ -1,0 +1,135 @@
+"""What this machine knows of a run's replica on a server: what it has acknowledged, and where the record goes on.
+
+It lies beside the record and is only a memory: the server itself is asked before anything is sent, and lines are sent
+by number, so that a state that is old, or lost, costs a question and nothing more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..identity import RunPath
+from . import lease, lines
+from .blobs import beside
+from .follow import Cursor
+
+
+@dataclass(frozen=True)
+class Shift:
+    """From line ``since`` of the record on, rows go to lines and steps that lie so much higher.
+
+    This is how rows that were logged here are appended to a run that has gone on elsewhere meanwhile.
+    """
+
+    since: int = 0
+    rows: int = 0
+    steps: int = 0
+
+
+@dataclass
+class Replica:
+    """The replica of a run at ``base_url``.
+
+    ``rows``, ``events`` and ``output`` are the first line numbers of the record that the server does not have yet,
+    ``cursor`` is where the first such row lies; ``last`` is the last row that it has. ``said`` is the description
+    and ``summary`` the summary that it was last told from here, ``files`` maps names to ``[digest, md5 in base64]``.
+    ``ended`` counts the sessions whose end it knows.
+    """
+
+    base_url: str
+    path: RunPath
+    storage_id: str | None = None
+    rows: int = 0
+    events: int = 0
+    output: int = 0
+    cursor: Cursor = field(default_factory=Cursor)
+    last: dict[str, Any] = field(default_factory=dict)
+    shifts: list[Shift] = field(default_factory=list)
+    said: dict[str, Any] = field(default_factory=dict)
+    summary: dict[str, Any] = field(default_factory=dict)
+    internal: dict[str, Any] = field(default_factory=dict)
+    files: dict[str, list[str]] = field(default_factory=dict)
+    ended: int = 0
+    in_step_at: float = 0.0
+
+    def shift(self, number: int) -> Shift:
+        """Where a line of the record goes."""
+        return next((shift for shift in reversed(self.shifts) if shift.since <= number), Shift())
+
+    def there(self, number: int) -> int:
+        """The server's number of a line of the record."""
+        return number + self.shift(number).rows
+
+    def dump(self) -> bytes:
+        """As JSON."""
+        return lines.dump_any(asdict(self))
+
+    @classmethod
+    def load(cls, data: bytes) -> Replica:
+        """From `dump`; keys of a later version are passed over. Raises ValueError."""
+        try:
+            values = {key: value for key, value in lines.load(data).items() if key in cls.__dataclass_fields__}
+            values["path"] = RunPath(**values["path"])
+            values["cursor"] = Cursor(**values["cursor"])
+            values["shifts"] = [Shift(**shift) for shift in values["shifts"]]
+            return cls(**values)
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ValueError(str(error)) from error
+
+
+class ReplicaFile:
+    """Where a run's replica at one server is remembered; one process at a time may bring it up to date."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._fd: int | None = None
+
+    @classmethod
+    def of(cls, folder: Path, base_url: str) -> ReplicaFile:
+        """The one for a server."""
+        name = "".join(c if c.isalnum() or c in ".-" else "_" for c in base_url.partition("://")[2])
+        return cls(folder / f"{name}.json")
+
+    def load(self) -> Replica | None:
+        """What is known; None if nothing is, or if it is not readable."""
+        try:
+            return Replica.load(self.path.read_bytes())
+        except (OSError, ValueError):
+            return None
+
+    def save(self, replica: Replica) -> None:
+        """Remember. A disk that takes nothing is no error: see the module."""
+        with contextlib.suppress(OSError):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            fresh = beside(self.path)
+            try:
+                fresh.write_bytes(replica.dump())
+                fresh.replace(self.path)
+            finally:
+                fresh.unlink(missing_ok=True)
+
+    def lock(self) -> bool:
+        """Become the one that brings this replica up to date; False if another process does."""
+        if self._fd is not None:
+            return True
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            fd = os.open(self.path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError:
+            return True  # nothing can be remembered here either; the server is asked before anything is sent
+        if lease.try_lock(fd) is False:
+            os.close(fd)
+            return False
+        self._fd = fd
+        return True
+
+    def unlock(self) -> None:
+        """Let another process bring it up to date."""
+        if self._fd is not None:
+            with contextlib.suppress(OSError):
+                os.close(self._fd)
+            self._fd = None

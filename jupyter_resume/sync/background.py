@@ -1,0 +1,253 @@
+"""Keeping a run's replica in step while it is written: two quiet threads, one for rows and one for files.
+
+`Run.log` never waits for them. Whatever goes wrong is told in one line when it begins and one when it is over; what
+could not be sent waits in the record.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..errors import KeyRejected, RemoteError, RemoteGone, RemoteMalformed, RemoteUnreachable, RunDiverged
+from ..notices import Tell, tell
+from ..remote.base import Remote
+from .syncing import Syncing
+
+INTERVAL = 15.0  # seconds between two posts of a run that logs; W&B's own client keeps this pace
+SOON = 1.0  # seconds until the first post
+BEAT = 30.0  # seconds of silence after which a sign of life is sent
+LONGEST = 60.0  # seconds between two tries while the server cannot be reached
+SELDOM = 300.0  # seconds between two tries when asking again is not expected to help
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a run stands with its server. ``trouble`` is what is the matter, in words; ``waiting`` counts rows."""
+
+    host: str
+    waiting: int
+    trouble: str | None = None
+
+    def __str__(self) -> str:
+        if self.trouble:
+            return f"{self.trouble}; {_rows(self.waiting)} here, to be sent"
+        return f"{_rows(self.waiting)} to send to {self.host}" if self.waiting else f"in step with {self.host}"
+
+
+class Background:
+    """Brings a run to its server until it is closed. ``interval`` in seconds; ``reconnect`` makes a remote anew.
+
+    ``reconnect`` is asked after the key was refused: it returns a remote with another key, or None if there is none.
+    ``trouble`` is what was the matter when the run was begun, which the user knows already. ``list_files``: ask which
+    files the server has.
+    """
+
+    def __init__(
+        self,
+        syncing: Syncing,
+        *,
+        interval: float | None = None,
+        reconnect: Callable[[], Remote | None] = lambda: None,
+        trouble: RemoteError | None = None,
+        list_files: bool = False,
+        tell: Tell = tell,
+    ) -> None:
+        self.syncing = syncing
+        self._interval = interval_asked() if interval is None else interval
+        self._reconnect = reconnect
+        self._tell = tell
+        self._trouble = trouble
+        self._told = set() if trouble is None else {_kind(trouble)}
+        self._list_files = list_files
+        self._failures = 0
+        self._last_post, self._sent_any = time.monotonic(), False
+        self._closed = False
+        self._pid = os.getpid()
+        self._rows_due, self._files_due = threading.Event(), threading.Event()
+        self._rows_busy, self._files_busy = threading.Lock(), threading.Lock()
+        self._threads = [
+            threading.Thread(target=self._send_rows, name="jupyter-resume-sync", daemon=True),
+            threading.Thread(target=self._send_files, name="jupyter-resume-files", daemon=True),
+        ]
+
+    def start(self) -> None:
+        """Begin."""
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def standing(self) -> Standing:
+        """How it stands now."""
+        said = None if self._trouble is None else _plain(self._trouble)
+        return Standing(self.syncing.host, self.syncing.waiting(), said)
+
+    def flush(self, if_diverged: str | None = None) -> RemoteError | None:
+        """Send at once, in the calling thread, what waits: rows and files. What went wrong, or None.
+
+        ``if_diverged="append"`` also decides what was asked by `RunDiverged`.
+        """
+        return self._send_all(ending=False, if_diverged=if_diverged)
+
+    def close(self) -> RemoteError | None:
+        """Send what waits, say how the run ended, and end. What went wrong, or None; the user is told what waits."""
+        if self._closed or self._pid != os.getpid():
+            return self._trouble
+        try:
+            if (error := self._send_all(ending=True)) is not None:
+                files = len(self.syncing.files_waiting())
+                what = f"{_rows(self.syncing.waiting())}{f' and {files} files' if files else ''}"
+                self._tell(
+                    f"run {self.syncing.replica.path} has ended here with {what} to be sent to {self.syncing.host}: "
+                    "the next init of the run, or 'jupyter resume sync', does it."
+                )
+            return error
+        finally:
+            self._closed = True
+            self._rows_due.set()
+            self._files_due.set()
+            self.syncing.close()
+
+    def _send_all(self, ending: bool, if_diverged: str | None = None) -> RemoteError | None:
+        if self._closed or self._pid != os.getpid():
+            return self._trouble
+        # A thread that waits for a server that gives no answer is not waited for.
+        patience = 2.0 if self._trouble else -1
+        if not self._rows_busy.acquire(timeout=patience):
+            return self._trouble
+        try:
+            if if_diverged is not None:
+                self.syncing.verify(if_diverged)
+                self._trouble = None
+            self._bring()
+            with self._files_busy:
+                for name in self.syncing.files_waiting():
+                    self.syncing.upload(name)
+            if ending:
+                self.syncing.end()
+            self._over()
+            return None
+        except RemoteError as error:
+            self._wait_after(error)
+            return error
+        finally:
+            self._rows_busy.release()
+
+    def _send_rows(self) -> None:
+        pause = 0.0
+        while not self._closed:
+            self._rows_due.wait(pause)
+            self._rows_due.clear()
+            with self._rows_busy:
+                if not self._closed:
+                    pause = self._turn()
+
+    def _turn(self) -> float:
+        """Do what is due; the seconds until the next turn."""
+        if isinstance(self._trouble, (RunDiverged, RemoteGone)):
+            return SELDOM  # the user has been told how to go on
+        try:
+            if self._bring():
+                self._last_post, self._sent_any = time.monotonic(), True
+            elif time.monotonic() - self._last_post > BEAT:
+                self.syncing.beat()
+                self._last_post = time.monotonic()
+            self._over()
+            self._files_due.set()
+        except RemoteError as error:
+            return self._wait_after(error)
+        except Exception as error:
+            self._say_once(f"{self.syncing.host}: {type(error).__name__}: {error}; rows wait in this machine's record.")
+            return SELDOM
+        return max(self.syncing.pause, self._interval if self._sent_any else min(SOON, self._interval))
+
+    def _bring(self) -> bool:
+        """Send rows and what is said of the run; whether there was anything."""
+        syncing = self.syncing
+        if isinstance(self._trouble, KeyRejected) and (remote := self._reconnect()) is not None:
+            syncing.remote = remote
+        if not syncing.verified:
+            syncing.verify()
+        if not syncing.begun:
+            syncing.begin()
+        sent = False
+        while syncing.send():
+            sent = True
+        return syncing.describe() or sent
+
+    def _send_files(self) -> None:
+        while not self._closed:
+            self._files_due.wait()
+            self._files_due.clear()
+            if self._closed:
+                return
+            try:
+                if self._list_files:
+                    self.syncing.list_files()
+                    self._list_files = False
+                for name in self.syncing.files_waiting():
+                    with self._files_busy:
+                        if not self._closed:
+                            self.syncing.upload(name)
+            except RemoteError as error:
+                self._say(error, "a file is not sent")
+            except Exception as error:
+                self._say_once(f"a file is not sent: {type(error).__name__}: {error}; it is kept in this store.")
+
+    def _wait_after(self, error: RemoteError) -> float:
+        """Remember and tell what is the matter; the seconds until the next try."""
+        self._trouble = error
+        self._failures += 1
+        self._say(error)
+        if isinstance(error, RemoteUnreachable):
+            self.syncing.verified = self.syncing.verified and error.status == 429
+            backoff = min(LONGEST, 2.0 ** min(self._failures, 10)) * random.uniform(0.75, 1.25)
+            return max(backoff, error.retry_after or 0.0)
+        if isinstance(error, RemoteMalformed):
+            self.syncing.verified = False
+            return LONGEST
+        return LONGEST if isinstance(error, KeyRejected) else SELDOM
+
+    def _say(self, error: RemoteError, what: str = "") -> None:
+        then = "training goes on, what is logged waits in this machine's record"
+        if isinstance(error, (RemoteUnreachable, RemoteMalformed)):
+            then += " and is sent when the server answers again"
+        elif not isinstance(error, RunDiverged):
+            then += "; send it later with 'jupyter resume sync'"
+        self._say_once(f"{what + ': ' if what else ''}{_plain(error)}; {then}.", what + _kind(error))
+
+    def _say_once(self, text: str, kind: str | None = None) -> None:
+        """Tell it unless it was told since the server last took data."""
+        if (kind or text) not in self._told:
+            self._told.add(kind or text)
+            self._tell(text)
+
+    def _over(self) -> None:
+        if self._trouble is not None and self._told:
+            self._tell(f"{self.syncing.host} takes data again; everything that waited was sent.")
+        self._trouble, self._failures = None, 0
+        self._told.clear()
+
+
+def interval_asked() -> float:
+    """``JUPYTER_RESUME_SYNC_INTERVAL`` in seconds, at least 0.1; else `INTERVAL`."""
+    try:
+        return max(0.1, float(os.environ.get("JUPYTER_RESUME_SYNC_INTERVAL") or INTERVAL))
+    except ValueError:
+        return INTERVAL
+
+
+def _kind(error: RemoteError) -> str:
+    return type(error).__name__
+
+
+def _plain(error: RemoteError) -> str:
+    return str(error).rstrip(".")
+
+
+def _rows(count: int) -> str:
+    return "1 row" if count == 1 else f"{count:,} rows"

@@ -1,0 +1,107 @@
+"""Bringing a run of the store to its server at once: what ``jupyter resume sync`` does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..errors import InvalidInput, RunInUse
+from ..identity import DEFAULT_ENTITY, RunPath
+from ..notices import Tell, tell
+from ..remote.base import Remote
+from ..store.home import Store
+from ..store.record import Record
+from ..store.replica import Replica
+from .reconcile import read_choice
+from .source import in_store
+from .syncing import Syncing
+
+
+@dataclass(frozen=True)
+class Brought:
+    """What was sent of a run. ``rows`` counts rows; ``files`` are names; ``path`` is the run's at the server."""
+
+    run: RunPath
+    path: RunPath
+    rows: int
+    files: tuple[str, ...]
+    url: str
+
+    def __str__(self) -> str:
+        if not self.rows and not self.files:
+            return f"{self.run}: everything is there already, {self.url}"
+        files = f" and {len(self.files)} files" if self.files else ""
+        return f"{self.run}: {self.rows} rows{files} sent, {self.url}"
+
+
+def bring(
+    store: Store,
+    run: RunPath,
+    remote: Remote,
+    entity: str,
+    if_diverged: str | None = None,
+    tell: Tell = tell,
+    sending: Callable[[str, int], None] = lambda name, size: None,
+) -> Brought:
+    """Send what the server lacks of a run. ``entity`` is the one that is meant there if the run names none.
+
+    ``sending`` is called with the name and size in bytes of each file before it is sent.
+
+    Raises RunInUse if another process is doing it, RunDiverged, RemoteError.
+    """
+    if read_choice(if_diverged) not in (None, "append"):
+        raise InvalidInput(
+            f"if_diverged={if_diverged!r} decides how a run goes on, so it belongs to init() or %wb_init; a run that "
+            "is only sent can be appended."
+        )
+    record = store.record(run)
+    file = store.replica(run, remote.base_url)
+    if not file.lock():
+        raise RunInUse(f"Run {run} is being sent to {remote.base_url} by another process: wait for it.")
+    try:
+        replica = file.load() or Replica(remote.base_url, path_there(run, entity))
+        syncing = Syncing(remote, in_store(record), store.blobs(run), replica, file, tell=tell)
+        rows, sent = send_all(syncing, record, if_diverged, sending)
+        return Brought(run, replica.path, rows, sent, remote.url_of(replica.path))
+    finally:
+        file.unlock()
+
+
+def send_all(
+    syncing: Syncing, record: Record, if_diverged: str | None, sending: Callable[[str, int], None]
+) -> tuple[int, tuple[str, ...]]:
+    """Send rows, then files, then how the run ended; how many rows, and which files, were sent."""
+    syncing.verify(if_diverged)
+    if not syncing.anything():
+        return 0, ()
+    before = syncing.replica.rows
+    syncing.begin()
+    while syncing.send():
+        pass
+    rows = syncing.replica.rows - before
+    sizes = {name: entry.size for name, entry in syncing.files().items()}
+    sent = []
+    for name in syncing.files_waiting():
+        sending(name, sizes[name])
+        if syncing.upload(name):
+            sent.append(name)
+    syncing.end()
+    return rows, tuple(sent)
+
+
+def path_there(run: RunPath, entity: str) -> RunPath:
+    """What a run is called at a server: there an entity is a person or a team."""
+    return RunPath(entity if run.entity == DEFAULT_ENTITY else run.entity, run.project, run.run_id)
+
+
+def waiting_runs(store: Store, base_url: str) -> list[RunPath]:
+    """The runs that are meant for a server and may have something that it lacks, the oldest first."""
+    found = []
+    for entry in store.catalog.runs():
+        replica = store.replica(entry.path, base_url).load()
+        tail = store.record(entry.path).tail()
+        if tail is None or (replica is None and tail.point.mode == "local"):
+            continue
+        if replica is None or replica.ended != tail.point.sessions or tail.point.state == "running":
+            found.append(entry.path)
+    return found[::-1]

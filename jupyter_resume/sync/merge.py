@@ -1,0 +1,108 @@
+"""What a run here and its replica make together: config, summary, notes and tags that were changed on either side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..remote.base import Description, RemotePoint
+from ..store import lines
+from ..store.record import ResumePoint
+from ..store.replica import Replica
+
+_MISSING = object()
+
+
+def merge(base: Mapping[str, Any], here: Mapping[str, Any], there: Mapping[str, Any]) -> dict[str, Any]:
+    """Three-way: what was changed here since ``base`` wins, the rest is as it is there."""
+    merged: dict[str, Any] = {}
+    for key in {**there, **here}:
+        ours = here.get(key, _MISSING)
+        value = there.get(key, _MISSING) if ours == base.get(key, _MISSING) else ours
+        if value is not _MISSING:
+            merged[key] = value
+    return merged
+
+
+def describe(point: ResumePoint) -> dict[str, Any]:
+    """What a server is told of a run, as plain values that can be remembered and compared."""
+    meta = point.meta
+    return {
+        "name": meta.get("name"),
+        "notes": meta.get("notes"),
+        "tags": list(meta.get("tags") or ()),
+        "group": meta.get("group"),
+        "job_type": meta.get("job_type"),
+        "config": dict(point.config),
+    }
+
+
+def differ(said: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
+    """Whether two descriptions say something different; NaN is itself here."""
+    return said != before and lines.dump_exact(dict(said)) != lines.dump_exact(dict(before))
+
+
+def description(said: Mapping[str, Any], replica: Replica, before: Mapping[str, Any] | None = None) -> Description:
+    """What is told now; of what was told ``before`` only what has changed."""
+
+    def changed(key: str) -> Any:
+        value = said[key]
+        if before is None:
+            return value or None  # on beginning, what nobody has said leaves what the server has
+        return None if value == before.get(key) else value if value is not None else ""
+
+    tags = changed("tags")
+    return Description(
+        name=changed("name"),
+        notes=changed("notes"),
+        tags=None if tags is None else tuple(tags),
+        group=changed("group"),
+        job_type=changed("job_type"),
+        config=said["config"] if before is None or said["config"] != before.get("config") else None,
+        internal=replica.internal,
+    )
+
+
+def said_there(there: RemotePoint) -> dict[str, Any]:
+    """What the server has been told of a run, in the form of `describe`."""
+    return {
+        "name": there.name,
+        "notes": there.notes,
+        "tags": list(there.tags),
+        "config": dict(there.config),
+    }
+
+
+def with_others(said: Mapping[str, Any], base: Mapping[str, Any], there: RemotePoint) -> dict[str, Any]:
+    """What is said here, with what others have changed on the server since ``base`` was said."""
+    theirs = said_there(there)
+    config = merge(base.get("config", {}), said["config"], theirs.pop("config"))
+    known = {key: base.get(key) or None for key in theirs}
+    here = {key: said[key] or None for key in theirs}
+    return {**said, **merge(known, here, {key: value or None for key, value in theirs.items()}), "config": config}
+
+
+def take_description(point: ResumePoint, there: RemotePoint, replica: Replica) -> None:
+    """Bring in what was changed on the server: config, name, notes and tags."""
+    base = replica.said
+    point.config = merge(base.get("config", {}), point.config, there.config)
+    here = {key: value for key in ("name", "notes", "tags") if (value := point.meta.get(key))}
+    known = {key: value for key in here if (value := base.get(key))}
+    beyond = {key: value for key, value in said_there(there).items() if key != "config" and value}
+    if there.name == point.run_id:
+        beyond.pop("name", None)
+    point.meta = {
+        **{key: value for key, value in point.meta.items() if key not in ("name", "notes", "tags")},
+        **merge(known, here, beyond),
+    }
+
+
+def take_history(point: ResumePoint, there: RemotePoint) -> None:
+    """Stand where the server stands: its rows are the run's, and the next one follows them."""
+    point.rows, point.last_step = there.rows, there.last_step
+    point.tail = dict(there.tail)
+    point.summary = {**point.summary, **{key: value for key, value in there.summary.items() if key != "_wandb"}}
+    point.runtime = max(point.runtime, there.runtime)
+    for stream, count in (("events", there.events), ("output", there.output)):
+        if count is not None:
+            point.streams[stream] = {**point.streams.get(stream, {}), "count": count}

@@ -1,0 +1,309 @@
+"""Bringing one run to its replica, a step at a time; whoever calls decides when, and what an error means.
+
+The server is asked where it stands before anything is sent, and again after every interruption: lines go to the
+numbers that follow what it has, and never over what another machine has put there.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from ..digests import md5_of
+from ..errors import RemoteRefused, RemoteUnreachable, RunDiverged
+from ..identity import DEFAULT_ENTITY, RunPath
+from ..notices import Tell, tell
+from ..remote.base import Lines, Post, Remote, RemoteFile, RemotePoint
+from ..store import lines
+from ..store.blobs import Blobs
+from ..store.record import FileEntry
+from ..store.replica import Replica, ReplicaFile, Shift
+from . import merge, outbox
+from .outbox import Batch, gather
+from .reconcile import forget, take_counts
+from .relation import Diverged, GoneOn, InStep, relate
+from .source import Look, Source
+
+FRESH = 10.0  # seconds that the server's last word of where it stands is relied on
+Stopped = Callable[[bool], None]
+
+
+class Syncing:
+    """Brings the run of ``source`` to ``remote``. Its methods raise RemoteError; what was acknowledged is remembered.
+
+    Rows are one caller's business and files another's: they may be brought from two threads.
+    """
+
+    def __init__(
+        self,
+        remote: Remote,
+        source: Source,
+        blobs: Blobs,
+        replica: Replica,
+        file: ReplicaFile,
+        *,
+        shared: bool = False,
+        stopped: Stopped = lambda said: None,
+        tell: Tell = tell,
+    ) -> None:
+        self.remote = remote
+        self.replica = replica
+        self.shared = shared
+        self.verified = self.begun = False
+        self._source = source
+        self._blobs = blobs
+        self._file = file
+        self._stopped = stopped
+        self._tell = tell
+        self._lock = threading.RLock()
+        self._most = outbox.MOST_BYTES
+        self._seen: tuple[dict[str, Any], dict[str, Any], RemotePoint] | None = None
+        self._md5s: dict[str, str | None] | None = None
+        self.files_there: dict[str, RemoteFile] = {}
+        self._checked = time.monotonic()
+        self.pause = 0.0
+
+    @property
+    def host(self) -> str:
+        """The server, for a person."""
+        return host_of(self.remote.base_url)
+
+    def waiting(self) -> int:
+        """About how many rows the server lacks."""
+        return max(0, self._source.rows() - self.replica.rows)
+
+    def verify(self, if_diverged: str | None = None) -> None:
+        """Ask where the server stands, and go on from there. Raises RunDiverged if that cannot be decided here.
+
+        ``if_diverged="append"``: rows that wait here go behind what the server has.
+        """
+        self._hold()
+        if self.replica.path.entity == DEFAULT_ENTITY and self.replica.storage_id is None:
+            self.replica.path = replace(self.replica.path, entity=self.remote.account().entity)
+        there = self.remote.resume_point(self.replica.path)
+        relation = relate(self._source.record, self.replica, there)
+        with self._lock:
+            if isinstance(relation, InStep):
+                self.replica.rows, self.replica.cursor = relation.rows, relation.cursor
+                self.replica.last = relation.last
+            elif there is not None and (isinstance(relation, GoneOn) or if_diverged == "append"):
+                self._append_behind(there, relation)
+            elif there is not None:
+                assert isinstance(relation, Diverged)
+                raise diverged(self.replica.path, self.remote.base_url, relation, there)
+            if there is None:
+                forget(self.replica)
+            else:
+                take_counts(self.replica, there)
+            # What it had been told from here, beside what it has now: others may have changed the rest.
+            self._seen = None if there is None else (self.replica.said, self.replica.summary, there)
+        self.verified, self._checked = True, time.monotonic()
+
+    def _append_behind(self, there: RemotePoint, relation: GoneOn | Diverged) -> None:
+        look = self._source.look()
+        if isinstance(relation, Diverged):
+            number, step = relation.first.number, relation.first.row["_step"]
+        else:
+            number, step = look.rows, look.reached if look.reached is not None else there.next_step
+        shift = Shift(number, there.rows - number, max(0, there.next_step - step))
+        self.replica.shifts = [s for s in self.replica.shifts if s.since < number] + [shift]
+        self.replica.rows, self.replica.last = number, dict(there.tail)
+        if isinstance(relation, Diverged):
+            self.replica.cursor = relation.first.start
+        self._tell(
+            f"run {self.replica.path} has gone on at {self.host}, to step {there.last_step}: rows that are logged here "
+            f"follow it there" + (f", {shift.steps} steps higher." if shift.steps else ".")
+        )
+
+    def begin(self) -> None:
+        """Begin the run on the server, or go on with it there."""
+        self._hold()
+        look = self._source.look()
+        said = self._with_others(look.said)
+        begun = self.remote.begin(self.replica.path, merge.description(said, self.replica), self.replica.storage_id)
+        with self._lock:
+            self.replica.path = begun.path
+            self.replica.storage_id = begun.storage_id or self.replica.storage_id
+            self.replica.said = look.said
+            self._save()
+        self.begun = True
+        if begun.rows is not None and begun.rows > self.replica.there(self.replica.rows):
+            self.verify()  # somebody else has written since we asked
+
+    def _hold(self) -> None:
+        if not self._file.lock():
+            raise RemoteUnreachable(f"Run {self.replica.path} is being sent to {self.host} by another process.")
+
+    def send(self) -> bool:
+        """Send one post of what is new; False if there was nothing. An error leaves it to be sent again."""
+        look = self._source.look()
+        batch = gather(self._source.record, self.replica, look.reached, self._most)
+        if batch.rows and self._stale():
+            self.verify()  # another machine may have gone on with the run: its lines are not written over
+            batch = gather(self._source.record, self.replica, look.reached, self._most)
+        summary = self._summary(look, batch)
+        changed = merge.differ(summary, self.replica.summary)
+        if not batch and not changed:
+            self.replica.cursor = batch.cursor
+            return False
+        try:
+            self._post(
+                Post(
+                    rows=Lines(batch.first, batch.rows) if batch.rows else None,
+                    events=batch.streams.get("events"),
+                    output=batch.streams.get("output"),
+                    summary=lines.dump_exact(summary).decode() if changed else None,
+                )
+            )
+        except RemoteRefused as error:
+            if error.status != 413 or self._most < 1 << 12:
+                raise
+            self._most //= 2  # a smaller post may pass
+            return True
+        for step in batch.too_long:
+            self._tell(
+                f"the row of step {step} is too long for {self.host}: it is whole in this machine's record, and only "
+                "its step was sent."
+            )
+        with self._lock:
+            self.replica.rows, self.replica.cursor, self.replica.last = batch.number, batch.cursor, batch.last
+            for stream, sent in batch.streams.items():
+                setattr(self.replica, stream, sent.offset + len(sent.texts))
+            self.replica.summary = summary
+            self._save()
+        return True
+
+    def _stale(self) -> bool:
+        """Whether somebody else may have written to the run since the server was asked."""
+        return self.shared or time.monotonic() - self._checked > FRESH
+
+    def _with_others(self, said: dict[str, Any]) -> dict[str, Any]:
+        """What is said of the run here, and by others on the server."""
+        return said if self._seen is None else merge.with_others(said, self._seen[0], self._seen[2])
+
+    def _summary(self, look: Look, batch: Batch) -> dict[str, Any]:
+        """The summary as it is with the rows that the server has then, so that it never runs ahead of them."""
+        _, base, there = self._seen or ({}, {}, None)
+        summary = dict(look.summary) if there is None else merge.merge(base, look.summary, there.summary)
+        summary["_wandb"] = {"runtime": int(look.runtime)}
+        summary.pop("_step", None)
+        if (step := batch.last.get("_step")) is not None:
+            summary["_step"] = step
+        return summary
+
+    def describe(self) -> bool:
+        """Tell the server what has changed of config, name, notes, tags; False if nothing has."""
+        said = self._source.look().said
+        before = self.replica.said
+        if not merge.differ(said, before):
+            return False
+        if self._stale():
+            self.verify()
+        self.remote.describe(self.replica.path, merge.description(self._with_others(said), self.replica, before))
+        with self._lock:
+            self.replica.said = said
+            self._save()
+        return True
+
+    def beat(self) -> None:
+        """Show a sign of life."""
+        self._post(Post())
+
+    def files(self) -> dict[str, FileEntry]:
+        """The files of the run."""
+        return self._source.look().files
+
+    def files_waiting(self) -> list[str]:
+        """Names of files whose content the server lacks, as far as is known here."""
+        known = self.replica.files
+        return [name for name, entry in self._source.look().files.items() if known.get(name, [""])[0] != entry.digest]
+
+    def upload(self, name: str) -> bool:
+        """Bring one file there; False if the server had its content, or if it is superseded by now."""
+        entry = self._source.look().files.get(name)
+        if entry is None:
+            return False
+        content = self._blobs.path(entry.digest)
+        try:
+            md5 = md5_of(content)
+            sent = self._md5_there(name) != md5
+            if sent:
+                self.remote.put_file(self.replica.path, name, content)
+                self._post(Post(uploaded=(name,)))
+        except FileNotFoundError:  # a newer content has taken its place
+            return False
+        with self._lock:
+            if self._md5s is not None:
+                self._md5s[name] = md5
+            self.replica.files[name] = [entry.digest, md5]
+            self._save()
+        return sent
+
+    def _md5_there(self, name: str) -> str | None:
+        """The digest that the server has for a file; it is asked once a session."""
+        if self._md5s is None:
+            names = self.files_waiting()
+            self._md5s = {file.name: file.md5 for file in self.remote.files(self.replica.path, names)}
+        return self._md5s.get(name)
+
+    def list_files(self) -> None:
+        """Learn which files the server has, those that other machines saved among them."""
+        self.files_there = {file.name: file for file in self.remote.files(self.replica.path)}
+        self._md5s = {name: file.md5 for name, file in self.files_there.items()}
+
+    def end(self) -> None:
+        """Tell the server how the run ended, if it did and that was not told."""
+        look = self._source.look()
+        if look.exit_code is None or self.replica.ended == look.sessions:
+            return
+        self._post(Post(complete=True, exit_code=look.exit_code))
+        with self._lock:
+            self.replica.ended = look.sessions
+            self._save()
+
+    def anything(self) -> bool:
+        """Whether the server lacks anything of the run."""
+        look = self._source.look()
+        batch = gather(self._source.record, self.replica, look.reached)
+        return (
+            bool(batch)
+            or merge.differ(self._summary(look, batch), self.replica.summary)
+            or merge.differ(look.said, self.replica.said)
+            or bool(self.files_waiting())
+            or (look.exit_code is not None and self.replica.ended != look.sessions)
+        )
+
+    def close(self) -> None:
+        """Let another process bring this replica up to date."""
+        self._file.unlock()
+
+    def _post(self, post: Post) -> None:
+        reply = self.remote.append(self.replica.path, post)
+        self.pause = reply.pause
+        self._stopped(reply.stopped)
+
+    def _save(self) -> None:
+        self.replica.in_step_at = time.time()
+        self._file.save(self.replica)
+
+
+def diverged(path: RunPath, base_url: str, relation: Diverged, there: RemotePoint) -> RunDiverged:
+    """The refusal to mix two histories: both sides, and the ways on."""
+    return RunDiverged(
+        f"Run {path} has gone on at {host_of(base_url)} to step {there.last_step}, and {relation.waiting} rows up to "
+        f"step {relation.last_step} wait here: choose with init(if_diverged=...) or %wb_init "
+        "--if-diverged: 'adopt' (go on from the server's; the rows here are kept aside), 'append' (send the rows here "
+        "behind the server's; %wb_sync and jupyter resume sync take it too), or 'fork' (go on with the rows here as a "
+        "new run). Nothing was overwritten.",
+        here=relation.last_step,
+        there=there.last_step,
+        waiting=relation.waiting,
+    )
+
+
+def host_of(base_url: str) -> str:
+    """A server as a person calls it."""
+    return base_url.partition("://")[2]
