@@ -384,3 +384,84 @@ def test_without_load_ext_the_notebook_is_found_too(folder: Folder) -> None:
     assert folder.point(run_id).origin["path"].endswith("/plain.ipynb")
     session.kill_and_wait_for_autorestart()
     assert run_all(session) == Said(run_id, 3, True)
+
+
+# Notebooks that have an id in their metadata, which the sidebar writes
+
+
+def give_id(folder: Folder, path: str, notebook_id: object) -> None:
+    """Save the notebook with this as its id."""
+    content = folder.server.notebook(path)
+    content["metadata"]["jupyter_resume"] = {"notebook_id": notebook_id}
+    folder.server.save(path, content)
+
+
+def renew_cells(folder: Folder, path: str) -> None:
+    """Save the notebook with other cell ids, as some tools do."""
+    content = folder.server.notebook(path)
+    for number, cell in enumerate(content["cells"]):
+        cell["id"] = f"renewed-{number}"
+    folder.server.save(path, content)
+
+
+def test_a_notebook_with_an_id_is_found_wherever_it_goes_and_whatever_its_cells_are(
+    two_servers: Callable[[], Folder],
+) -> None:
+    before = two_servers()
+    path = before.create()
+    give_id(before, path, "of-this-notebook")
+    run_id = run_all(before.server.open(path)).id
+    assert before.point(run_id).origin["notebook_id"] == "of-this-notebook"
+    before.server.rename(path, before.path("downloads/train (1).ipynb"))
+    after = two_servers()
+    renew_cells(after, after.path("downloads/train (1).ipynb"))
+    assert run_all(after.server.open(after.path("downloads/train (1).ipynb"))) == Said(run_id, 3, True)
+
+
+def test_an_id_given_after_the_first_run_keeps_the_run(folder: Folder) -> None:
+    session = folder.server.open(folder.create())
+    run_id = run_all(session).id
+    give_id(folder, session.path, "given-later")
+    session.restart()
+    assert run_all(session) == Said(run_id, 3, True)
+    assert folder.point(run_id).origin["notebook_id"] == "given-later"
+
+
+def test_a_copy_with_its_originals_id_gets_a_run_and_an_id_of_its_own(folder: Folder) -> None:
+    path = folder.create()
+    give_id(folder, path, "original")
+    original = folder.server.open(path)
+    run_id = run_all(original).id
+    copy = folder.server.open(folder.server.copy(path))
+    of_the_copy = run_all(copy)
+    assert (of_the_copy.id != run_id, of_the_copy.resumed) == (True, False)
+    assert folder.point(run_id).origin["notebook_id"] == "original"
+    assert folder.point(of_the_copy.id).origin["notebook_id"] not in (None, "original")
+    for session, kept in ((copy, of_the_copy.id), (original, run_id)):
+        session.restart()
+        assert run_all(session) == Said(kept, 3, True)
+
+
+def test_a_copy_of_a_renamed_notebook_does_not_take_its_run(two_servers: Callable[[], Folder]) -> None:
+    before = two_servers()
+    path, renamed = before.create(), before.path("renamed.ipynb")
+    give_id(before, path, "original")
+    run_id = run_all(before.server.open(path)).id
+    before.server.rename(path, renamed)
+    before.server.request("PUT", "/jupyter-resume/api/v1/notebook", {"path": renamed, "notebook_id": "original"})
+    copied = before.server.copy(renamed)
+    after = two_servers()
+    of_the_copy = run_all(after.server.open(copied))
+    assert (of_the_copy.id != run_id, of_the_copy.resumed) == (True, False)
+    assert run_all(after.server.open(renamed)) == Said(run_id, 3, True)
+
+
+@pytest.mark.parametrize("corrupted", [7, {"a": 1}, "", "no id\n", "x" * 65, None])
+def test_a_foreign_or_corrupted_id_is_passed_over(folder: Folder, corrupted: object) -> None:
+    path = folder.create()
+    give_id(folder, path, corrupted)
+    session = folder.server.open(path)
+    run_id = run_all(session).id
+    assert folder.point(run_id).origin["notebook_id"] is None
+    session.restart()
+    assert run_all(session) == Said(run_id, 3, True)

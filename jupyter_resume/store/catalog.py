@@ -119,7 +119,7 @@ class Catalog:
 
         def near(db: sqlite3.Connection) -> list[CatalogEntry]:
             where = f"{scope} AND (origin_path = ?3 OR kernel_id = ?4 OR notebook_id = ?5)"
-            here_first = "ORDER BY origin_path != ?3 AND kernel_id IS NOT ?4, updated DESC"
+            here_first = "ORDER BY origin_path != ?3 AND (?4 IS NULL OR kernel_id IS NOT ?4), updated DESC"
             return _select(db, f"{where} {here_first}", entity, project, *_marks(origin))
 
         def every(db: sqlite3.Connection) -> list[CatalogEntry]:
