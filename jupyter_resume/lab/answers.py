@@ -7,10 +7,11 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
-from .. import __version__, files, render, view
+from .. import files, render, view
 from ..errors import FileDamaged, FileMissing, InvalidInput, ResumeError, RunMissing
 from ..identity import RunPath
 from ..origin import NotebookRef, as_notebook_id, read_notebook, same, still_there
@@ -47,6 +48,7 @@ class _Kept(OrderedDict[Any, T]):
         self._lock = threading.Lock()
 
     def ask(self, key: Any, make: Callable[[], T]) -> T:
+        """The value for a key, made if it is not there; made twice, at worst, if two ask at once."""
         with self._lock:
             if key in self:
                 self.move_to_end(key)
@@ -84,7 +86,7 @@ class Answers:
 
     def hello(self) -> dict[str, Any]:
         """Who answers."""
-        return {"api": API, "version": __version__, "capabilities": CAPABILITIES}
+        return {"api": API, "version": metadata.version("jupyter-resume"), "capabilities": CAPABILITIES}
 
     # Lists
 
@@ -204,7 +206,7 @@ class Answers:
                 answer["notes"] = tail.point.meta.get("notes")
                 answer["config"] = values.config(tail.point)
                 answer["files"] = values.files(tail.point)
-            return f"{watched.cursor}.{state}.{owner}.{loaded:.4f}.{damaged}", answer
+            return f"{watched.cursor}.{state}.{owner}.{loaded:.4f}.{damaged}.{seen.server}", answer
 
     def note(self, path: RunPath, notes: object) -> dict[str, Any]:
         """Change a run's notes, whoever writes it."""
