@@ -30,6 +30,9 @@ class Plan:
     serve_lengths: tuple[int, ...] = (1_000, 1_000_000)
     serve_queries: int = 200
     serve_file: int = 256 * MIB
+    lab_runs: tuple[int, ...] = (10, 10_000)
+    lab_lengths: tuple[int, ...] = (1_000, 1_000_000)
+    lab_asks: int = 200
     log_calls_of: dict[str, int] = field(default_factory=lambda: {"mlflow": 2_000})
     longest_of: dict[str, int] = field(default_factory=lambda: {"mlflow": 10_000})
 
@@ -54,6 +57,9 @@ QUICK = Plan(
     serve_lengths=(1_000, 10_000),
     serve_queries=50,
     serve_file=32 * MIB,
+    lab_runs=(10, 100),
+    lab_lengths=(1_000, 10_000),
+    lab_asks=50,
     log_calls_of={"mlflow": 200},
     longest_of={"mlflow": 1_000},
 )

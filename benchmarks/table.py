@@ -17,8 +17,14 @@ TITLES = {
     "resume": "Resuming a run, against the length of its history",
     "files": "Files, against cp",
     "server": "The server, against the same HTTP server doing nothing but writing and reading a file",
+    "lab": "The sidebar's routes in a Jupyter Server, against its own /api/status",
 }
-NAMES = {"os_write": "os.write (the floor)", "cp": "cp (the floor)", "plain": "plain server (the floor)"}
+NAMES = {
+    "os_write": "os.write (the floor)",
+    "cp": "cp (the floor)",
+    "plain": "plain server (the floor)",
+    "status": "/api/status",
+}
 OURS = "jupyter_resume"
 
 
