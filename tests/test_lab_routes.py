@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import json
 import os
 import shutil
 import sqlite3
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from pytest_jupyter.jupyter_server import *  # noqa: F403  its fixtures, for this module alone
 from tornado.httpclient import HTTPClientError, HTTPResponse
 
@@ -844,3 +848,71 @@ def test_something_unforeseen_is_told_in_the_log_only(
     monkeypatch.setattr(Answers, "hello", fail)
     assert "detail" not in fetch("hello").refuses(500, "Internal")
     assert "a detail of ours" in caplog.text
+
+
+# Whatever a run goes through
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("log"), st.sampled_from([1.0, -2.5, float("nan"), float("inf"), 7, 2**2000, "text", True])),
+        st.tuples(st.sampled_from(["again", "late", "resume", "crash", "take over", "look"]), st.just(0.0)),
+    ),
+    max_size=40,
+)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(STEPS, st.integers(50, 2000))
+def test_what_a_page_was_sent_bit_by_bit_is_the_whole_history(
+    tmp_path: Path, steps: list[tuple[str, Any]], portion: int
+) -> None:
+    with tempfile.TemporaryDirectory(dir=tmp_path) as folder:
+        store = Store(Path(folder))
+        asked = Answers(store, Places(None), portion)
+        record, path = store.record(path_of()), path_of()
+        writers = [opened(record, ResumePoint(*path_parts(path), created=1.0), None)]
+        curves: dict[str, dict[int, float | None]] = {}
+        cursor, value, step = None, 0.0, 0
+        for what, value in [*steps, ("look", 0.0)]:
+            writer = writers[-1]
+            if what in ("log", "again"):
+                step = writer.point.next_step - (what == "again" and writer.point.next_step > 0)
+                writer.row({"_step": step, "_timestamp": 1.0, "_runtime": 1.0, "m": value}, False)
+            elif what == "late" and len(writers) > 1:  # of one who does not know yet that he was overtaken
+                writers[-2].row({"_step": step, "_timestamp": 1.0, "_runtime": 1.0, "m": -99.0}, True)
+            elif what in ("resume", "crash", "take over"):
+                if what == "resume":
+                    writer.close("interrupted", None)
+                elif what == "crash":
+                    with record.segment(writer.token).open("ab") as file:
+                        file.write(b'0000 r {"_st')
+                tail = record.tail()
+                assert tail is not None
+                writers.append(opened(record, copy.deepcopy(tail.point), tail))
+            elif what == "look":
+                _, answer = asked.run(path, cursor)
+                curves, cursor = shown(curves, answer), answer["cursor"]
+        while answer["history"]["loaded"] < 1:
+            _, answer = asked.run(path, cursor)
+            curves, cursor = shown(curves, answer), answer["cursor"]
+        history = {row["_step"]: row["m"] for row in record.history() if "m" in row and drawable(row["m"])}
+        expected = {step: float(value) if abs(value) < float("inf") else None for step, value in history.items()}
+        assert curves.get("m", {}) == expected
+        for writer in writers:
+            writer.release()
+
+
+def opened(record: Record, point: ResumePoint, tail: Any) -> Writer:
+    point.state = "running"
+    writer = Writer.open(record, point, tail, "test", takeover=True, tell=lambda text: None)
+    assert writer is not None
+    return writer
+
+
+def path_parts(path: RunPath) -> tuple[str, str, str]:
+    return path.entity, path.project, path.run_id
+
+
+def drawable(value: Any) -> bool:
+    """Whether a curve shows something where a metric has this value."""
+    return type(value) is float or (type(value) is int and abs(value) < 2**1000)
