@@ -200,8 +200,7 @@ export class Follower implements IDisposable {
 
   /** The path of the run to show. */
   private _shown(): string | null {
-    const own = this._current?.live?.path ?? this._belonging?.run?.path ?? carried(this._current?.panel)?.run;
-    return this._chosen ?? own ?? null;
+    return this._chosen ?? this._current?.live?.path ?? this._belonging?.run?.path ?? null;
   }
 
   private _forget(): void {

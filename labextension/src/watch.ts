@@ -46,9 +46,9 @@ export class Watch implements IDisposable {
     return this._death;
   }
 
-  /** The id of the cell that runs, or ran when the kernel died. */
+  /** The id of the cell in which the run moved last, or which ran when the kernel died; also before a reload. */
   get running(): string | null {
-    return this._queue[0] ?? memory.get(this._key);
+    return memory.get(this._key);
   }
 
   get path(): string {
@@ -81,6 +81,9 @@ export class Watch implements IDisposable {
     const view = data && MIME in data ? readView(data[MIME]) : null;
     if (view) {
       this._live = view;
+      if (view.state === 'running') {
+        this._remember();
+      }
       if (this._death && view.state === 'running') {
         this._death = null; // it goes on, whoever ran the cells
       }
@@ -90,6 +93,7 @@ export class Watch implements IDisposable {
 
   private _onStatus(_: unknown, status: Kernel.Status): void {
     if (DIED.includes(status)) {
+      this._remember();
       this._death ??= { at: Date.now() / 1000, view: this._live, ready: false };
       this._queue = [];
       this._changed.emit();
@@ -107,7 +111,6 @@ export class Watch implements IDisposable {
   private _onScheduled(_: unknown, { notebook, cell }: { notebook: unknown; cell: { model: { id: string; type: string } } }): void {
     if (notebook === this.panel.content && cell.model.type === 'code') {
       this._queue.push(cell.model.id);
-      this._remember();
     }
   }
 
@@ -115,11 +118,10 @@ export class Watch implements IDisposable {
     const place = notebook === this.panel.content ? this._queue.indexOf(cell.model.id) : -1;
     if (place >= 0) {
       this._queue.splice(place, 1);
-      this._remember();
     }
   }
 
-  /** Kept through a reload of the page, and once nothing runs any more: a death may be seen only afterwards. */
+  /** Which cell runs now. It is kept through a reload of the page: a death may be seen only afterwards. */
   private _remember(): void {
     if (this._queue[0] !== undefined) {
       memory.set(this._key, this._queue[0]);

@@ -3,7 +3,7 @@
 import * as React from 'react';
 import { ICurve, draw, nearest } from '../curves';
 import { IDetail } from '../server';
-import { IRunView } from '../run';
+import { IRunView, Value } from '../run';
 import { count, short, value } from '../words';
 import { Said, Section, useFirst } from './parts';
 import { useScope } from './scope';
@@ -16,6 +16,7 @@ export function Metrics({ view, detail }: { view: IRunView; detail: IDetail | nu
   const { trans } = useScope();
   const [log, setLog] = React.useState(false);
   const curves = all(view, detail);
+  const lasts = new Map(view.metrics.map(metric => [metric.name, metric.last])); // the kernel's are newer
   const [shown, more] = useFirst(curves, FIRST);
   if (!curves.length) {
     return null;
@@ -39,27 +40,26 @@ export function Metrics({ view, detail }: { view: IRunView; detail: IDetail | nu
         </div>
       )}
       {shown.map(curve => (
-        <Curve key={curve.name} curve={curve} log={log} />
+        <Curve key={curve.name} curve={curve} last={lasts.get(curve.name) ?? curve.last} log={log} />
       ))}
       {more}
     </Section>
   );
 }
 
-/** The curves that the server knows, each with the kernel's newer last value; without a server the view's own. */
+/** The curves that the server knows, and of the view those that it does not; each as it was if it did not move. */
 function all(view: IRunView, detail: IDetail | null): ICurve[] {
   const known = detail?.curves ?? new Map<string, ICurve>();
-  const names = new Set(view.metrics.map(metric => metric.name));
-  const fromView = view.metrics.map(metric => {
-    const curve = known.get(metric.name);
-    return curve
-      ? { ...curve, last: metric.last ?? curve.last }
-      : { name: metric.name, last: metric.last, steps: metric.points.map((_, n) => n), values: metric.points, exact: false };
-  });
-  return [...fromView, ...[...known.values()].filter(curve => !names.has(curve.name))];
+  const others = view.metrics.filter(metric => !known.has(metric.name));
+  const order = new Map(view.metrics.map((metric, n) => [metric.name, n]));
+  const place = (curve: ICurve) => order.get(curve.name) ?? Infinity;
+  return [
+    ...known.values(),
+    ...others.map(({ name, last, points }) => ({ name, last, steps: points.map((_, n) => n), values: points, exact: false }))
+  ].sort((one, other) => place(one) - place(other) || 0);
 }
 
-const Curve = React.memo(function Curve({ curve, log }: { curve: ICurve; log: boolean }): JSX.Element {
+const Curve = React.memo(function Curve({ curve, last, log }: { curve: ICurve; last: Value; log: boolean }): JSX.Element {
   const { trans } = useScope();
   const [at, setAt] = React.useState<number | null>(null);
   const drawing = React.useMemo(() => draw(curve, WIDTH, HEIGHT, log), [curve, log]);
@@ -82,7 +82,7 @@ const Curve = React.memo(function Curve({ curve, log }: { curve: ICurve; log: bo
               <small>{curve.exact && trans.__('step %1', count(pointed.step))}</small> {value(pointed.value)}
             </>
           ) : (
-            <bdi>{value(curve.last)}</bdi>
+            <bdi>{value(last)}</bdi>
           )}
         </span>
       </div>
@@ -98,14 +98,12 @@ const Curve = React.memo(function Curve({ curve, log }: { curve: ICurve; log: bo
               short(curve.name, 80),
               value(drawing.low),
               value(drawing.high),
-              value(curve.last)
+              value(last)
             )}
             onPointerMove={onMove}
             onPointerLeave={() => setAt(null)}
           >
-            {drawing.lines.map((points, n) => (
-              <polyline key={n} points={points} vectorEffect="non-scaling-stroke" />
-            ))}
+            <Lines lines={drawing.lines} />
             {pointed && at !== null && (
               <line x1={rule * WIDTH} x2={rule * WIDTH} y1={-2} y2={HEIGHT + 2} vectorEffect="non-scaling-stroke" />
             )}
@@ -118,5 +116,15 @@ const Curve = React.memo(function Curve({ curve, log }: { curve: ICurve; log: bo
       )}
       {!drawn && log && curve.values.length > 1 && <p className="jp-Resume-pale">{trans.__('No value above 0 to draw on a log scale.')}</p>}
     </div>
+  );
+});
+
+const Lines = React.memo(function Lines({ lines }: { lines: string[] }): JSX.Element {
+  return (
+    <>
+      {lines.map((points, n) => (
+        <polyline key={n} points={points} vectorEffect="non-scaling-stroke" />
+      ))}
+    </>
   );
 });

@@ -1,0 +1,496 @@
+"""The sidebar in a real JupyterLab, with real kernels: what it shows, and how a run goes on after its kernel died."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from jupyter_resume.identity import RunPath
+from jupyter_resume.store.home import Store
+
+from . import panel as sidebar
+from .panel import AXE, Panel
+from .test_browser import ARTIFACTS, Lab, browser
+
+__all__ = ["browser"]  # pytest's fixture
+
+PLUGIN = "jupyter-resume"
+ROUTES = "**/jupyter-resume/api/**"
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory, browser: Any) -> Iterator[Lab]:
+    lab = Lab(tmp_path_factory.mktemp("lab"), sidebar=True)
+    with lab.server:
+        yield lab
+
+
+@pytest.fixture
+def opened(lab: Lab, browser: Any, request: pytest.FixtureRequest) -> Iterator[Callable[..., Panel]]:
+    """Open a notebook's page with its sidebar; kernels and pages are gone after the test."""
+    pages: list[Any] = []
+    failed = request.session.testsfailed
+
+    def open_(path: str, theme: str = "Light", before: Callable[[Any], None] | None = None) -> Panel:
+        lab.set("themes", theme=f"JupyterLab {theme}")
+        page = browser.new_page(viewport={"width": 1400, "height": 1000})
+        pages.append(page)
+        page.set_default_timeout(40_000)
+        if before:
+            before(page)
+        page.goto(f"{lab.server.url}/lab/tree/{path}?reset&token={lab.server.token}")
+        page.get_by_text("Python 3 (ipykernel) |").first.wait_for()
+        return Panel(page).show()
+
+    yield open_
+    for n, page in enumerate(pages):
+        if request.session.testsfailed > failed:
+            picture(page, f"failed-{request.node.name}-{n}")
+        page.close()
+    for session in lab.server.request("GET", "/api/sessions").json():
+        for pid in lab.server.kernel_pids(session["kernel"]["id"]):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, 9)
+        with contextlib.suppress(requests.HTTPError):  # the server was about to bring the kernel back
+            lab.server.request("DELETE", f"/api/sessions/{session['id']}")
+    lab.set("recovery", plugin=PLUGIN)
+
+
+def kill(lab: Lab, path: str) -> None:
+    """SIGKILL the kernel of a notebook."""
+    sessions = lab.server.request("GET", "/api/sessions").json()
+    (pid,) = next(lab.server.kernel_pids(session["kernel"]["id"]) for session in sessions if session["path"] == path)
+    os.kill(pid, 9)
+
+
+def picture(page: Any, name: str) -> None:
+    ARTIFACTS.mkdir(exist_ok=True)
+    page.screenshot(path=ARTIFACTS / f"panel-{name}.png")
+
+
+def carried_after(lab: Lab, panel: Panel, path: str, run: str) -> dict[str, Any]:
+    """What the notebook's file carries once it is saved with that run in it."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        panel.page.keyboard.press("Control+s")
+        panel.page.wait_for_function("() => !document.querySelector('.jp-mod-dirty')")
+        found = lab.server.notebook(path)["metadata"].get("jupyter_resume")
+        if isinstance(found, dict) and found.get("run") == run:
+            return found
+    raise AssertionError(f"{path} carries {found}")
+
+
+def steps_of(lab: Lab, path: str) -> list[int]:
+    """The steps in a run's record, in order."""
+    return [row["_step"] for row in Store(lab.home).record(RunPath(*path.split("/"))).history()]
+
+
+def idle(page: Any) -> None:
+    page.get_by_text("Python 3 (ipykernel) | Idle").wait_for()
+
+
+# A run goes on
+
+
+@pytest.mark.parametrize("theme", ["Light", "Dark"])
+def test_a_run_whose_kernel_is_killed_goes_on_to_its_end_with_no_row_lost(
+    theme: str, lab: Lab, opened: Callable[..., Panel]
+) -> None:
+    path = f"killed-{theme}.ipynb"
+    sidebar.notebook(lab.server, path)
+    panel = opened(path, theme)
+    page = panel.page
+    panel.node.get_by_text("This notebook has no run yet.").wait_for()
+    picture(page, f"none-{theme.lower()}")
+    idle(page)
+    sidebar.run_first(page)
+    first = panel.wait_for_step(1)
+    panel.wait_for_step(first + 150)
+    assert panel.state() == "Running"
+    picture(page, f"running-{theme.lower()}")
+    page.reload()
+    panel.show()
+    seen = panel.wait_for_step(first + 150)
+    assert panel.state() == "Running", "a reload in mid-run shows the truth"
+    kill(lab, path)
+    panel.death.get_by_text("The kernel died at").wait_for()
+    sidebar.close_dialog(page)
+    panel.wait_for_state("Crashed")
+    death = " ".join(panel.death.inner_text().split())
+    assert "Rows lost 0" in death
+    assert "Last saved file: model-best.h5 (12.3 kB)" in death
+    assert "Resume runs 2 cells, from the top to the one that was running" in death
+    picture(page, f"dead-{theme.lower()}")
+    assert sidebar.serious(page, "#jupyter-resume-panel") == []
+    run_path = panel.node.locator(".jp-Resume-path bdi").inner_text()
+    written = steps_of(lab, run_path)
+    assert len(written) >= seen
+    panel.resume()
+    panel.wait_for_step(len(written) + 50)
+    assert panel.state() == "Running"
+    picture(page, f"resumed-{theme.lower()}")
+    sidebar.finish(lab.server, path)
+    panel.wait_for_state("Finished")
+    assert panel.node.locator(".jp-Resume-path bdi").inner_text() == run_path
+    assert f"resumed at step {len(written):,}" in panel.text
+    assert panel.death.count() == 0
+    assert steps_of(lab, run_path) == list(range(panel.step()))
+    assert page.get_by_text("not to be run again", exact=True).count() == 0
+    picture(page, f"finished-{theme.lower()}")
+    assert sidebar.serious(page, "#jupyter-resume-panel") == []
+    assert sidebar.serious(page, ".jp-Resume-view") == []
+
+
+def test_a_night_s_training_survives_by_itself(lab: Lab, opened: Callable[..., Panel]) -> None:
+    lab.set("recovery", plugin=PLUGIN, autoResume=True, pause=0.5)
+    sidebar.notebook(lab.server, "night.ipynb")
+    panel = opened("night.ipynb")
+    second = opened("night.ipynb")  # two tabs on one notebook: only one of them may act
+    idle(panel.page)
+    sidebar.run_first(panel.page)
+    reached = panel.wait_for_step(50)
+    for _ in range(2):
+        kill(lab, "night.ipynb")
+        reached = panel.wait_for_step(reached + 80)
+    sidebar.finish(lab.server, "night.ipynb")
+    panel.wait_for_state("Finished")
+    run_path = panel.node.locator(".jp-Resume-path bdi").inner_text()
+    assert steps_of(lab, run_path) == list(range(panel.step()))
+    second.wait_for_state("Finished")
+    assert Store(lab.home).record(RunPath(*run_path.split("/"))).tail().point.sessions == 3  # type: ignore[union-attr]
+
+
+def test_by_itself_ends_at_its_limit_and_can_be_stopped(lab: Lab, opened: Callable[..., Panel]) -> None:
+    lab.set("recovery", plugin=PLUGIN, autoResume=True, pause=60, limit=1)
+    sidebar.notebook(lab.server, "limit.ipynb")
+    panel = opened("limit.ipynb")
+    idle(panel.page)
+    sidebar.run_first(panel.page)
+    reached = panel.wait_for_step(10)
+    kill(lab, "limit.ipynb")
+    panel.death.get_by_text("It resumes by itself in").wait_for()
+    sidebar.close_dialog(panel.page)
+    picture(panel.page, "counting")
+    panel.button("Resume now").click()
+    panel.wait_for_step(reached + 20)
+    kill(lab, "limit.ipynb")
+    panel.death.get_by_text("It resumed by itself 1 time, and does not again.").wait_for()
+
+
+def test_only_cells_tagged_resume_are_run_if_there_are_any(lab: Lab, opened: Callable[..., Panel]) -> None:
+    sidebar.notebook(lab.server, "tagged.ipynb")
+    content = lab.server.notebook("tagged.ipynb")
+    content["cells"].insert(1, {**content["cells"][2], "id": "costly", "source": "open('costly', 'a').write('1')"})
+    for n in (0, 2):
+        content["cells"][n]["metadata"]["tags"] = ["resume"]
+    lab.server.save("tagged.ipynb", content)
+    panel = opened("tagged.ipynb")
+    idle(panel.page)
+    sidebar.run_first(panel.page, cells=3)
+    panel.wait_for_step(20)
+    kill(lab, "tagged.ipynb")
+    panel.death.get_by_text("Resume runs the 2 cells tagged “resume”").wait_for()
+    sidebar.close_dialog(panel.page)
+    panel.resume()
+    sidebar.finish(lab.server, "tagged.ipynb")
+    panel.wait_for_state("Finished")
+    assert (lab.server.root / "costly").read_text() == "1"
+
+
+def test_a_past_run_is_resumed_from_the_list(lab: Lab, opened: Callable[..., Panel]) -> None:
+    lab.server.create_notebook(
+        "past.ipynb",
+        [
+            "%load_ext jupyter_resume\nimport jupyter_resume as wandb",
+            "for name in () if 'again' in globals() else ('one', 'two'):\n"
+            "    past = wandb.init(project='past', id=name)\n    past.log({'a': 1.0}); past.finish(1)\nagain = True",
+            "run = %wb_init --project past --resume allow\nrun.log({'a': 2.0})\nrun.finish()",
+        ],
+    )
+    panel = opened("past.ipynb")
+    idle(panel.page)
+    sidebar.run_first(panel.page)
+    panel.button("Resume one").click()
+    panel.wait_for_state("Finished")
+    panel.node.locator(".jp-Resume-path", has_text="local/past/one").wait_for()
+    assert steps_of(lab, "local/past/one") == [0, 1]
+    assert steps_of(lab, "local/past/two") == [0]
+    panel.node.get_by_role("button", name="two", exact=False).first.click()
+    panel.wait_for_state("Failed")
+    panel.button("← This notebook's run").click()
+    panel.wait_for_state("Finished")
+
+
+# Which notebook
+
+
+def test_a_renamed_notebook_keeps_its_run_and_a_copy_gets_its_own(lab: Lab, opened: Callable[..., Panel]) -> None:
+    sidebar.notebook(lab.server, "first.ipynb", steps=30)
+    panel = opened("first.ipynb")
+    page = panel.page
+    idle(page)
+    sidebar.run_first(page)
+    panel.wait_for_state("Finished")
+    run_path = panel.node.locator(".jp-Resume-path bdi").inner_text()
+    carried = carried_after(lab, panel, "first.ipynb", run_path)
+    assert set(carried) == {"version", "notebook_id", "run"}
+    copy = lab.server.copy("first.ipynb")
+    other = opened(copy)
+    other.node.get_by_text("This notebook has no run yet.").wait_for()
+    idle(other.page)
+    sidebar.run_first(other.page)
+    other.wait_for_state("Finished")
+    their_run = other.node.locator(".jp-Resume-path bdi").inner_text()
+    assert their_run != run_path
+    assert carried_after(lab, other, copy, their_run)["notebook_id"] != carried["notebook_id"]
+    lab.server.rename("first.ipynb", "moved/renamed.ipynb")
+    again = opened("moved/renamed.ipynb")
+    again.node.locator(".jp-Resume-path", has_text=run_path).wait_for()
+    assert lab.server.notebook("moved/renamed.ipynb")["metadata"]["jupyter_resume"] == carried
+
+
+@pytest.mark.parametrize("foreign", ["text", [1, 2], {"notebook_id": "<script>", "run": 7}, {"theirs": True}])
+def test_a_foreign_key_in_the_notebook_does_no_harm(foreign: object, lab: Lab, opened: Callable[..., Panel]) -> None:
+    sidebar.notebook(lab.server, "foreign.ipynb", steps=5)
+    content = lab.server.notebook("foreign.ipynb")
+    lab.server.save("foreign.ipynb", {**content, "metadata": {**content["metadata"], "jupyter_resume": foreign}})
+    panel = opened("foreign.ipynb")
+    idle(panel.page)
+    sidebar.run_first(panel.page)
+    panel.wait_for_state("Finished")
+    carried = carried_after(lab, panel, "foreign.ipynb", panel.node.locator(".jp-Resume-path bdi").inner_text())
+    assert carried["notebook_id"] != "<script>"
+    assert carried.get("theirs") == (True if foreign == {"theirs": True} else None)
+    lab.server.delete("foreign.ipynb")
+
+
+def test_nothing_is_written_into_a_notebook_that_is_read_only(lab: Lab, opened: Callable[..., Panel]) -> None:
+    sidebar.notebook(lab.server, "locked.ipynb", steps=5)
+
+    def lock(page: Any) -> None:
+        def answer(route: Any) -> None:
+            model = route.fetch()
+            route.fulfill(response=model, json={**model.json(), "writable": False})
+
+        page.route("**/api/contents/locked.ipynb?*", answer)
+
+    panel = opened("locked.ipynb", before=lock)
+    idle(panel.page)
+    sidebar.run_first(panel.page)
+    panel.wait_for_state("Finished")
+    said = panel.page.evaluate(
+        "() => JSON.stringify(window.jupyterapp?.shell?.currentWidget?.context?.model?.toJSON()?.metadata ?? {})"
+    )
+    assert "notebook_id" not in said
+
+
+# Files and notes
+
+
+def test_a_file_is_restored_and_downloaded_and_notes_are_written(lab: Lab, opened: Callable[..., Panel]) -> None:
+    sidebar.notebook(lab.server, "files/files.ipynb", steps=20)
+    panel = opened("files/files.ipynb")
+    page = panel.page
+    idle(page)
+    sidebar.run_first(page)
+    panel.wait_for_state("Finished")
+    file = lab.server.root / "files" / "model-best.h5"
+    file.unlink()
+    panel.button("Restore model-best.h5").click()
+    files = panel.section("Files")
+    files.locator(".jp-mod-there").wait_for()
+    assert file.read_bytes() == b"w" * 12345
+    file.write_bytes(b"mine")
+    panel.button("Restore model-best.h5").click()
+    panel.button("Keep it").click()
+    assert file.read_bytes() == b"mine"
+    panel.button("Restore model-best.h5").click()
+    picture(page, "differs")
+    panel.button("Replace it").click()
+    files.locator(".jp-mod-there").wait_for()
+    assert file.read_bytes() == b"w" * 12345
+    with page.expect_download() as download:
+        panel.node.get_by_role("link", name="Download model-best.h5").click()
+    assert Path(download.value.path()).read_bytes() == b"w" * 12345
+    notes = panel.node.get_by_label("Notes of this run")
+    assert notes.input_value() == "second try"
+    notes.fill("third try\n<b>bold</b> שלום")
+    panel.button("Save notes").click()
+    panel.section("Notes").get_by_text("Saved.").wait_for()
+    run_path = panel.node.locator(".jp-Resume-path bdi").inner_text()
+    page.reload()
+    panel.show()
+    page.wait_for_function("() => document.querySelector('.jp-Resume-notes')?.value.startsWith('third try')")
+    assert panel.node.get_by_label("Notes of this run").input_value() == "third try\n<b>bold</b> שלום"
+    assert run_path == panel.node.locator(".jp-Resume-path bdi").inner_text()
+
+
+# States
+
+
+def test_a_server_without_routes_with_old_ones_or_none_at_all_is_told(lab: Lab, opened: Callable[..., Panel]) -> None:
+    sidebar.notebook(lab.server, "states.ipynb", steps=20)
+    panel = opened("states.ipynb", before=lambda page: page.route(ROUTES, lambda route: route.fulfill(status=404)))
+    page = panel.page
+    panel.node.get_by_text("this server runs without the jupyter_resume.lab extension").wait_for()
+    idle(page)
+    sidebar.run_first(page)
+    panel.wait_for_state("Finished")  # by what the kernel shows
+    assert panel.step() == 20
+    assert panel.section("Metrics").locator("svg").count() == 2
+    assert sidebar.serious(page, "#jupyter-resume-panel") == []
+    picture(page, "absent")
+    page.unroute(ROUTES)
+    page.route(ROUTES, lambda route: route.fulfill(json={"api": 0, "version": "0.0.1"}))
+    page.evaluate("() => document.dispatchEvent(new Event('visibilitychange'))")
+    panel.node.get_by_text("the server runs jupyter-resume 0.0.1, which is too old").wait_for()
+    page.unroute(ROUTES)
+    page.route(ROUTES, lambda route: route.abort())
+    page.evaluate("() => document.dispatchEvent(new Event('visibilitychange'))")
+    panel.node.get_by_text("The Jupyter server does not answer").wait_for()
+    picture(page, "offline")
+    page.unroute(ROUTES)
+    panel.button("Try again").click()
+    panel.button("Restore model-best.h5").wait_for()
+    assert panel.node.locator(".jp-mod-trouble").count() == 0
+
+
+def test_a_cell_that_begins_a_run_is_inserted(lab: Lab, opened: Callable[..., Panel]) -> None:
+    lab.server.create_notebook("begin.ipynb", ["print('here already')"])
+    panel = opened("begin.ipynb")
+    idle(panel.page)
+    panel.button("Insert a cell that begins one").click()
+    sidebar.run_first(panel.page, cells=1)
+    panel.wait_for_state("Running")
+    assert panel.step() == 0
+
+
+def test_names_with_markup_of_any_length_and_direction_stay_text(lab: Lab, opened: Callable[..., Panel]) -> None:
+    evil = "<img src=x onerror='document.title=1'><script>document.title=2</script>"
+    lab.server.create_notebook(
+        "evil.ipynb",
+        [
+            "%load_ext jupyter_resume\nimport jupyter_resume as wandb",
+            f"name = {evil!r} + 'שלום עולם \\u202eabc 🙂' + 'x' * 10_000\n"
+            "run = wandb.init(project='evil', name=name, notes=name, config={name: name})\n"
+            "open('<b>&.bin', 'wb').write(b'1'); run.save('<b>&.bin')\n"
+            "for n in range(9): run.log({name: n, 'evil': name, 'ok': 1.0})\n"
+            "%wb_status",
+        ],
+    )
+    panel = opened("evil.ipynb")
+    page = panel.page
+    idle(page)
+    sidebar.run_first(page)
+    panel.wait_for_step(9)
+    panel.button("Restore <b>&.bin").wait_for()
+    assert "<img src=x onerror=" in panel.text
+    assert panel.node.locator("img, script").count() == 0
+    assert page.locator(".jp-OutputArea-output img, .jp-OutputArea-output script").count() == 0
+    assert not page.title().isdigit()
+    assert panel.node.evaluate("node => node.scrollWidth <= node.clientWidth")
+    picture(page, "evil")
+    assert sidebar.serious(page, "#jupyter-resume-panel") == []
+
+
+# By keyboard
+
+
+def test_all_of_it_is_reached_by_keyboard(lab: Lab, opened: Callable[..., Panel]) -> None:
+    sidebar.notebook(lab.server, "keys.ipynb")
+    panel = opened("keys.ipynb")
+    page = panel.page
+    idle(page)
+    sidebar.run_first(page)
+    panel.wait_for_step(20)
+    kill(lab, "keys.ipynb")
+    panel.death.wait_for()
+    page.keyboard.press("Enter")  # JupyterLab's dialog
+    page.locator(".jp-Dialog").wait_for(state="detached")
+    page.keyboard.press("Control+Shift+c")
+    page.locator("#modal-command-palette .lm-CommandPalette-input").fill("Show the Run of This Notebook")
+    page.keyboard.press("Enter")
+    reached = []
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        name = page.evaluate(
+            "() => document.activeElement.closest('#jupyter-resume-panel') &&"
+            " (document.activeElement.ariaLabel || document.activeElement.innerText || document.activeElement.type)"
+        )
+        if name is None:
+            break
+        reached.append(" ".join(name.split()))
+    for wanted in ("Resume", "Copy the path of the run", "Restore model-best.h5", "Download model-best.h5"):
+        assert wanted in reached, reached
+    for wanted in ("Notes of this run", "This notebook", "Project", "All", "Search runs by name or id"):
+        assert wanted in reached, reached
+    panel.death.get_by_role("button", name="Resume", exact=True).focus()
+    page.keyboard.press("Enter")
+    sidebar.finish(lab.server, "keys.ipynb")
+    panel.wait_for_state("Finished")
+
+
+# Many
+
+
+def test_ten_thousand_runs_and_a_hundred_long_curves_keep_every_frame_short(
+    lab: Lab, opened: Callable[..., Panel]
+) -> None:
+    store = Store(lab.home)
+    assert store.catalog.runs() is not None
+    with contextlib.closing(sqlite3.connect(store.catalog.file)) as db, db:
+        db.executemany(
+            "INSERT INTO runs (entity, project, run_id, name, state, last_step, rows, created, updated, origin) "
+            "VALUES ('local', 'many', ?, ?, 'finished', 9, 10, ?, ?, 'null')",
+            ((f"run{n:05}", f"name {n}", float(n), float(n)) for n in range(10_000)),
+        )
+    lab.server.create_notebook(
+        "many.ipynb",
+        [
+            "%load_ext jupyter_resume\nrun = %wb_init --project many --resume allow",
+            "import math, time\nwhile run.step < 4000:\n"
+            "    run.log({f'm{k}': math.sin(run.step / (k + 9)) for k in range(100)})\n"
+            "for _ in range(600):\n"
+            "    run.log({f'm{k}': 0.5 for k in range(100)})\n    time.sleep(0.02)",
+        ],
+    )
+    panel = opened("many.ipynb")
+    page = panel.page
+    idle(page)
+    sidebar.run_first(page)
+    panel.wait_for_step(4000)
+    panel.section("Metrics").get_by_text("Show 92 more").click()
+    panel.button("All").click()
+    panel.section("Runs").get_by_text("name 9999").wait_for()
+    page.evaluate(
+        "() => { window.tasks = []; new PerformanceObserver(list => window.tasks.push("
+        "...list.getEntries().map(one => one.duration))).observe({entryTypes: ['longtask']}); }"
+    )
+    for n in range(6):
+        shown = panel.section("Runs").locator(".jp-Resume-run").count()
+        panel.section("Runs").locator(".jp-Resume-more").click()
+        page.wait_for_function("shown => document.querySelectorAll('.jp-Resume-run').length > shown", arg=shown)
+        panel.node.evaluate("(node, n) => node.scrollTo(0, n % 2 ? 0 : node.scrollHeight)", n)
+    search = panel.node.get_by_label("Search runs by name or id")
+    search.fill("name 77")
+    panel.section("Runs").get_by_text("name 7777", exact=True).wait_for()
+    picture(page, "many")
+    deadline = time.monotonic() + 3
+    page.wait_for_function("until => performance.now() > until", arg=page.evaluate("performance.now()") + 3000)
+    assert time.monotonic() >= deadline - 1
+    tasks = page.evaluate("() => window.tasks")
+    (ARTIFACTS / "panel-frames.json").write_text(json.dumps(tasks))
+    assert max(tasks, default=0) < 100, tasks
+
+
+def test_axe_is_there_to_look() -> None:
+    assert AXE.exists(), "the sidebar's packages are not installed: run 'jlpm install' in labextension/"
