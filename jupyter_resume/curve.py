@@ -99,6 +99,23 @@ class Curve:
             self._put(step, value, stamp)
             self._anew = stamp
 
+    def extend(self, steps: list[int], values: list[float], stamp: int) -> None:
+        """As `add` for each, several times as fast: for steps that grow, after the last, and values that are finite."""
+        last = len(steps) - 1
+        self.add(steps[0], values[0], stamp)
+        if not last:
+            return
+        self._step = -1  # the first of them is settled with the others
+        at = 0
+        while at < last:
+            index = steps[at] >> self._shift
+            end = bisect_left(steps, index + 1 << self._shift, at, last)
+            some = values[at:end]
+            for value in (min(some), max(some)):
+                self._put(steps[at + some.index(value)], value, stamp)
+            at = end
+        self._step, self._value, self.stamp = steps[last], values[last], stamp
+
     def _put(self, step: int, value: float | None, stamp: int) -> None:
         index, spans = step >> self._shift, self._spans
         if spans and spans[-1].index == index:

@@ -95,3 +95,18 @@ def test_a_single_value_is_a_curve(step: int) -> None:
 
 def test_a_step_logged_again_counts_once() -> None:
     assert grown([(0, 9.0), (0, 1.0), (1, 2.0)]).extremes() == (1.0, 2.0)
+
+
+@given(st.lists(st.lists(st.floats(-9, 9), min_size=1, max_size=60), max_size=12), st.sampled_from([1, 3, 1000]))
+def test_many_values_at_once_make_the_same_curve(portions: list[list[float]], stride: int) -> None:
+    one, other, step, stamp = Curve(8), Curve(8), 0, 0
+    seen: Points = {}
+    for values in portions:
+        steps = [step + stride * n for n in range(len(values))]
+        step, before, stamp = steps[-1] + 1, stamp, stamp + len(values)
+        other.extend(steps, values, stamp)
+        for at, value in zip(steps, values, strict=True):
+            one.add(at, value, stamp)
+        seen = shown(seen, other.change(before or -1))
+        assert seen == shown({}, other.change()) == shown({}, one.change())
+        assert other.extremes() == one.extremes()

@@ -855,7 +855,9 @@ def test_something_unforeseen_is_told_in_the_log_only(
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("log"), st.sampled_from([1.0, -2.5, float("nan"), float("inf"), 7, 2**2000, "text", True])),
-        st.tuples(st.sampled_from(["again", "late", "resume", "crash", "take over", "look"]), st.just(0.0)),
+        st.tuples(
+            st.sampled_from(["again", "late", "remember", "resume", "crash", "take over", "look", "look"]), st.just(0.0)
+        ),
     ),
     max_size=40,
 )
@@ -873,6 +875,7 @@ def test_what_a_page_was_sent_bit_by_bit_is_the_whole_history(
         writers = [opened(record, ResumePoint(*path_parts(path), created=1.0), None)]
         curves: dict[str, dict[int, float | None]] = {}
         cursor, value, step = None, 0.0, 0
+        remembered: Any = None
         for what, value in [*steps, ("look", 0.0)]:
             writer = writers[-1]
             if what in ("log", "again"):
@@ -880,7 +883,11 @@ def test_what_a_page_was_sent_bit_by_bit_is_the_whole_history(
                 writer.row({"_step": step, "_timestamp": 1.0, "_runtime": 1.0, "m": value}, False)
             elif what == "late" and len(writers) > 1:  # of one who does not know yet that he was overtaken
                 writers[-2].row({"_step": step, "_timestamp": 1.0, "_runtime": 1.0, "m": -99.0}, True)
-            elif what in ("resume", "crash", "take over"):
+            elif what == "remember":
+                remembered = record.tail()
+            elif what == "take over" and remembered and remembered.token == writer.token:
+                writers.append(opened(record, copy.deepcopy(remembered.point), remembered))
+            elif what in ("resume", "crash"):
                 if what == "resume":
                     writer.close("interrupted", None)
                 elif what == "crash":

@@ -5,6 +5,8 @@ from __future__ import annotations
 import secrets
 import sys
 import threading
+from math import isfinite
+from operator import lt
 from typing import Any
 
 from ..curve import Curve
@@ -34,22 +36,46 @@ class Watched:
         self._key = secrets.token_hex(4)
         self._generation = 0
         self._rows = 0
+        self._step = -1
 
     def advance(self, most: int) -> None:
         """Read on in the history, about ``most`` bytes at most."""
         found = self.history.read(most)
         if self.history.generation != self._generation:
-            self._generation, self._rows = self.history.generation, 0
+            self._generation, self._rows, self._step = self.history.generation, 0, -1
             self.curves, self.others = {}, set()
+        if self._add_alike([value for kind, value in found if kind == lines.ROW], len(found)):
+            return
         for kind, value in found:
             if kind == lines.ROW:
                 self._add(value)
             elif not value["late"]:
                 self._add(value["row"])
 
+    def _add_alike(self, rows: list[dict[str, Any]], count: int) -> bool:
+        """Take in rows of the same metrics at steps that grow, all numbers finite; False if they are others."""
+        if not rows or len(rows) != count:
+            return False
+        names, steps = rows[0].keys(), [row["_step"] for row in rows]
+        metrics = [name for name in names if name not in _OURS]
+        known = all(name in self.curves for name in metrics) and steps[0] > self._step
+        if not known or not all(map(lt, steps, steps[1:])) or any(row.keys() != names for row in rows):
+            return False
+        columns = [[row[name] for row in rows] for name in metrics]
+        try:
+            if any(not _NUMBERS.issuperset(map(type, column)) or not all(map(isfinite, column)) for column in columns):
+                return False
+        except OverflowError:  # an integer that is no float
+            return False
+        self._rows, self._step = self._rows + count, steps[-1]
+        for name, column in zip(metrics, columns, strict=True):
+            self.curves[name].extend(steps, column, self._rows)
+        return True
+
     def _add(self, row: dict[str, Any]) -> None:
         self._rows += 1
         step = row["_step"]
+        self._step = max(self._step, step)
         for name, value in row.items():
             if type(value) not in _NUMBERS or name in _OURS:
                 continue
