@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pytest_jupyter.jupyter_server import *  # noqa: F403  its fixtures, for this module alone
 from tornado.httpclient import HTTPClientError, HTTPResponse
@@ -865,6 +865,7 @@ STEPS = st.lists(
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(STEPS, st.integers(50, 2000))
+@example([(what, 1.0) for what in ("log", "remember", "log", "log", "look", "take over", "log", "late", "look")], 500)
 def test_what_a_page_was_sent_bit_by_bit_is_the_whole_history(
     tmp_path: Path, steps: list[tuple[str, Any]], portion: int
 ) -> None:
