@@ -44,6 +44,8 @@ class Watched:
         if self.history.generation != self._generation:
             self._generation, self._rows, self._step = self.history.generation, 0, -1
             self.curves, self.others = {}, set()
+        if found and found[0][0] == lines.ROW and found[0][1].keys() - _OURS - self.curves.keys():
+            self._add(found.pop(0)[1])  # so that its metrics are known
         if self._add_alike([value for kind, value in found if kind == lines.ROW], len(found)):
             return
         for kind, value in found:

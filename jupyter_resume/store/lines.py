@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 from typing import Any
 from zlib import crc32
 
@@ -34,13 +33,19 @@ EVENTS = "v"  # measurements of the machine: {"at": first line's number, "lines"
 CONSOLE = "l"  # output: {"at": first line's number, "lines": [texts]}; a line may be written again
 
 
-_LONG_NUMBER = re.compile(rb"(?<![.\d])\d{19}")
+_LONG = b"0" * 19
 _ZEROS = bytes(48 if chr(byte).isdigit() else byte for byte in range(128)) + bytes(range(128, 256))
 
 
 def _has_long_number(body: bytes) -> bool:
     """Whether there may be an integer of more than 64 bits, which orjson would round; quick where there is none."""
-    return b"0" * 19 in body.translate(_ZEROS) and _LONG_NUMBER.search(body) is not None
+    zeros = body.translate(_ZEROS)
+    at = zeros.find(_LONG)
+    while at > 0 and zeros[at - 1 : at] == b".":  # a fraction may be as long as it likes
+        while zeros[at : at + 1] == b"0":
+            at += 1
+        at = zeros.find(_LONG, at)
+    return at >= 0
 
 
 def dump(value: Any) -> bytes:
