@@ -20,7 +20,9 @@ lint: $(VENV)/test.stamp
 bench: $(VENV)/peers.stamp $(VENV)/test.stamp ## beside wandb, trackio and mlflow; about half an hour
 	$(BIN)/python -m benchmarks --peers-python $(VENV)/peers/bin/python
 
-$(VENV)/%.stamp: pyproject.toml
+SIDEBAR = $(shell find labextension/src labextension/style labextension/schema -type f) labextension/package.json labextension/yarn.lock
+
+$(VENV)/%.stamp: pyproject.toml $(SIDEBAR)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable '.[$*]'
@@ -32,4 +34,4 @@ $(VENV)/peers.stamp: benchmarks/requirements-peers.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist artifacts .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist artifacts jupyter_resume/labextension labextension/lib labextension/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -29,6 +29,9 @@ export interface IRunView {
   notes: string;
   /** Steps that the run will have, where it says so. */
   total: number | null;
+  /** Its page on its server, and how it stands with that. */
+  url: string | null;
+  server: string;
   more: { metrics: number; files: number };
 }
 
@@ -94,6 +97,8 @@ export function readView(data: unknown): IRunView | null {
     waiting: number(from.waiting),
     notes: text(from.notes),
     total: maybe(from.total),
+    url: link(from.url),
+    server: text(from.server),
     more: { metrics: number(more?.metrics), files: number(more?.files) }
   };
 }
@@ -165,6 +170,11 @@ export function number(data: unknown): number {
 
 export function maybe(data: unknown): number | null {
   return isFinite_(data) ? data : null;
+}
+
+/** An address that a browser may follow: of the web, and nothing else. */
+function link(data: unknown): string | null {
+  return typeof data === 'string' && /^https?:\/\//i.test(data) ? data : null;
 }
 
 function value(data: unknown): Value {

@@ -45,7 +45,11 @@ export const panel: JupyterFrontEndPlugin<void> = {
       label: trans.__('Show the Run of This Notebook'),
       caption: trans.__('Open the sidebar with state, metrics, files and past runs'),
       icon: resumeIcon,
-      execute: () => shell.activateById(sidebar.id)
+      execute: () => {
+        shell.activateById(sidebar.id);
+        // The palette gives the focus back to the notebook when it closes, after this.
+        requestAnimationFrame(() => sidebar.node.focus());
+      }
     });
     commands.addCommand('jupyter-resume:refresh', {
       label: trans.__('Refresh the Run of This Notebook'),

@@ -62,6 +62,16 @@ export function Head({ situation, view }: { situation: ISituation; view: IRunVie
           </span>
         </div>
       )}
+      {(view.server || view.url) && (
+        <p className="jp-Resume-server">
+          {view.server && <Said text={view.server} width={300} />}
+          {view.url && (
+            <a href={view.url} target="_blank" rel="noopener noreferrer" title={short(view.url, 300)}>
+              {trans.__('Open its page')}
+            </a>
+          )}
+        </p>
+      )}
       {view.waiting > 0 && (
         <p className="jp-Resume-warning">
           {trans._n('%1 line waits in memory: the disk takes none.', '%1 lines wait in memory: the disk takes none.', view.waiting)}

@@ -86,6 +86,12 @@ export function OutputView({ view, trans }: { view: IRunView; trans: Translation
     if (view.waiting) {
       all.push([trans.__('waiting'), trans.__('%1 lines wait in memory: the disk takes none', count(view.waiting)), true]);
     }
+    if (view.server) {
+      all.push([trans.__('server'), short(view.server, 400)]);
+    }
+    if (view.url) {
+      all.push([trans.__('page'), short(view.url, 400)]);
+    }
     if (view.notes) {
       all.push([trans.__('notes'), short(view.notes, 200)]);
     }
