@@ -30,6 +30,14 @@ class Plan:
     serve_lengths: tuple[int, ...] = (1_000, 1_000_000)
     serve_queries: int = 200
     serve_file: int = 256 * MIB
+    online_paced_seconds: float = 20.0  # some posts fall in it
+    latencies: tuple[float, ...] = (0.0, 0.05)  # seconds of a round trip
+    ready_rounds: int = 3
+    traffic_latencies: tuple[float, ...] = (0.0, 0.15)  # the longer one is longer than it takes until the next row
+    traffic_warm: float = 20.0  # until the first posts of a session are over
+    traffic_seconds: float = 60.0
+    traffic_hertz: float = 10.0
+    online_file: int = 64 * MIB
     log_calls_of: dict[str, int] = field(default_factory=lambda: {"mlflow": 2_000})
     longest_of: dict[str, int] = field(default_factory=lambda: {"mlflow": 10_000})
 
@@ -54,6 +62,10 @@ QUICK = Plan(
     serve_lengths=(1_000, 10_000),
     serve_queries=50,
     serve_file=32 * MIB,
+    online_paced_seconds=4.0,
+    ready_rounds=1,
+    traffic_warm=17.0,
+    traffic_seconds=30.0,
     log_calls_of={"mlflow": 200},
     longest_of={"mlflow": 1_000},
 )

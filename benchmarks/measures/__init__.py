@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from ..bench import Bench
 from ..results import Result
-from . import files, imports, init, kill, log, resume, server
+from . import files, imports, init, kill, log, online, resume, server
 
 Measure: TypeAlias = Callable[[Bench], Iterator[Result]]
 
@@ -19,4 +19,5 @@ MEASURES: dict[str, Measure] = {
     "resume": resume.measure,
     "files": files.measure,
     "server": server.measure,
+    "online": online.measure,
 }
