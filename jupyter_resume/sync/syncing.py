@@ -78,7 +78,7 @@ class Syncing:
     def verify(self, if_diverged: str | None = None) -> None:
         """Ask where the server stands, and go on from there. Raises RunDiverged if that cannot be decided here.
 
-        ``if_diverged="append"``: rows that wait here go behind what the server has.
+        ``if_diverged="append"``: rows that wait here go behind what the server has, as those of a ``shared`` run do.
         """
         self._hold()
         if self.replica.path.entity == DEFAULT_ENTITY and self.replica.storage_id is None:
@@ -89,7 +89,7 @@ class Syncing:
             if isinstance(relation, InStep):
                 self.replica.rows, self.replica.cursor = relation.rows, relation.cursor
                 self.replica.last = relation.last
-            elif there is not None and (isinstance(relation, GoneOn) or if_diverged == "append"):
+            elif there is not None and (isinstance(relation, GoneOn) or if_diverged == "append" or self.shared):
                 self._append_behind(there, relation)
             elif there is not None:
                 assert isinstance(relation, Diverged)
@@ -155,7 +155,7 @@ class Syncing:
                     rows=Lines(batch.first, batch.rows) if batch.rows else None,
                     events=batch.streams.get("events"),
                     output=batch.streams.get("output"),
-                    summary=lines.dump_exact(summary).decode() if changed else None,
+                    summary=self._summary_with_others(summary) if changed else None,
                 )
             )
         except RemoteRefused as error:
@@ -186,13 +186,19 @@ class Syncing:
 
     def _summary(self, look: Look, batch: Batch) -> dict[str, Any]:
         """The summary as it is with the rows that the server has then, so that it never runs ahead of them."""
-        _, base, there = self._seen or ({}, {}, None)
-        summary = dict(look.summary) if there is None else merge.merge(base, look.summary, there.summary)
-        summary["_wandb"] = {"runtime": int(look.runtime)}
+        summary = {**look.summary, "_wandb": {"runtime": int(look.runtime)}}
         summary.pop("_step", None)
         if (step := batch.last.get("_step")) is not None:
             summary["_step"] = step
         return summary
+
+    def _summary_with_others(self, summary: dict[str, Any]) -> str:
+        """The summary that is sent: whole, with what others have put there."""
+        if self._seen is not None:
+            _, base, there = self._seen
+            theirs = merge.merge(base, summary, there.summary)
+            summary = {**summary, **theirs, **{key: summary[key] for key in ("_wandb", "_step") if key in summary}}
+        return lines.dump_exact(summary).decode()
 
     def describe(self) -> bool:
         """Tell the server what has changed of config, name, notes, tags; False if nothing has."""
