@@ -46,7 +46,8 @@ def instants() -> random.Random:
 def train(home: Path, counters: Counters, url: str, seed: int) -> None:
     """Log rows, and now and then change everything else that a run has, until killed or told to finish."""
     at_home(home, WANDB_BASE_URL=url, WANDB_API_KEY=KEY, JUPYTER_RESUME_SYNC_INTERVAL="0.1", NO_PROXY="127.0.0.1")
-    keeper.PERIOD, background.LONGEST, _there.BEHIND = 0.02, 0.2, 1.0
+    keeper.PERIOD, background.LONGEST = 0.02, 0.2
+    vars(_there)["BEHIND"] = 1.0
     chosen = random.Random(seed)
     run = _init.init(**THE_RUN)
     n = run.step
