@@ -278,3 +278,34 @@ def test_a_run_that_is_open_as_wandb_run_in_the_kernel_is_refused(
         kernel.check("%wb_log loss=0.5\n%wb_finish")
     seen = server.run("held")
     assert (losses(seen), whole(seen)) == ([1.0, 0.5], True)
+
+
+@pytest.mark.parametrize("age", ["middle", "oldest"])
+def test_an_old_sdk_continues_a_run_of_ours_and_we_continue_its(
+    age: str, request: pytest.FixtureRequest, server: Server, home: Path, online: dict[str, str]
+) -> None:
+    sdk: Sdk = request.getfixturevalue(age)
+    run_id = f"old-{age}"
+    killed_by_us(server, home, online, run_id)
+    changed = {"resume": "must", "config": {"epochs": 3}}
+    session = train(sdk, server, run_id, init=changed, restore=["ckpt.txt"], rows=[{"loss": 0.1}],
+                    files={"ckpt.txt": "step 3"})  # fmt: skip
+    result = session.result()
+    assert result.rc == 0, result.output
+    init = result.event("init")
+    assert (init["resumed"], init["step"]) == (True, 3)
+    assert init["config"] == {"lr": 0.1, "layers": [64, 64], "epochs": 3}
+    assert result.of("restored")[0]["text"] == "step 2"
+    with jupyter_resume.init(project="demo", id=run_id, resume="must") as run:
+        assert (run.resumed, run.starting_step) == (True, 4)
+        assert dict(run.config) == {"lr": 0.1, "layers": [64, 64], "epochs": 3}
+        assert (run.notes, run.tags) == ("the first", ("a", "b"))
+        assert run.restore("ckpt.txt").read() == b"step 3"
+        run.log({"loss": 0.05})
+    seen = server.run(run_id)
+    assert (steps(seen), losses(seen), whole(seen)) == ([0, 1, 2, 3, 4], [1.0, 0.5, 0.25, 0.1, 0.05], True)
+    assert config_of(seen) == {"lr": 0.1, "layers": [64, 64], "epochs": 3}
+    assert (seen["notes"], seen["tags"], seen["state"]) == ("the first", ["a", "b"], "finished")
+    told = look(sdk, server, run_id, file="ckpt.txt")["run"]
+    assert [row["loss"] for row in told["scan"]] == [1.0, 0.5, 0.25, 0.1, 0.05]
+    assert (told["file"], told["state"]) == ("step 3", "finished")
