@@ -233,6 +233,8 @@ def _background(run: Run, there: There) -> Background:
         stopped=run.hear_stopped,
     )
     syncing.verified = there.server.error is None
+    if syncing.verified:
+        syncing.remember()
     if there.server.error is not None:
         notices.tell(
             f"{str(there.server.error).rstrip('.')}: run {run.path} goes on from this machine's record, and is sent "

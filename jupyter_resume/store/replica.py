@@ -64,6 +64,11 @@ class Replica:
         """The server's number of a line of the record."""
         return number + self.shift(number).rows
 
+    def move(self, shift: Shift) -> None:
+        """Let lines go elsewhere, from ``shift.since`` up to where another shift begins."""
+        others = [known for known in self.shifts if known.since != shift.since]
+        self.shifts = sorted([*others, shift], key=lambda known: known.since)
+
     def dump(self) -> bytes:
         """As JSON."""
         return lines.dump_any(asdict(self))
@@ -76,7 +81,10 @@ class Replica:
             values["path"] = RunPath(**values["path"])
             values["cursor"] = Cursor(**values["cursor"])
             values["shifts"] = [Shift(**shift) for shift in values["shifts"]]
-            return cls(**values)
+            replica = cls(**values)
+            if not all(type(count) is int for count in (replica.rows, replica.events, replica.output, replica.ended)):
+                raise ValueError("a count is no number")
+            return replica
         except (AttributeError, KeyError, TypeError) as error:
             raise ValueError(str(error)) from error
 

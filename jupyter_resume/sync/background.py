@@ -174,9 +174,7 @@ class Background:
             syncing.verify()
         if not syncing.begun:
             syncing.begin()
-        sent = False
-        while syncing.send():
-            sent = True
+        sent = syncing.send()
         return syncing.describe() or sent
 
     def _send_files(self) -> None:

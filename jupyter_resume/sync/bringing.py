@@ -74,11 +74,8 @@ def send_all(
     syncing.verify(if_diverged)
     if not syncing.anything():
         return 0, ()
-    before = syncing.replica.rows
     syncing.begin()
-    while syncing.send():
-        pass
-    rows = syncing.replica.rows - before
+    syncing.send()
     sizes = {name: entry.size for name, entry in syncing.files().items()}
     sent = []
     for name in syncing.files_waiting():
@@ -86,7 +83,7 @@ def send_all(
         if syncing.upload(name):
             sent.append(name)
     syncing.end()
-    return rows, tuple(sent)
+    return syncing.rows_sent, tuple(sent)
 
 
 def path_there(run: RunPath, entity: str) -> RunPath:

@@ -6,10 +6,12 @@ numbers that follow what it has, and never over what another machine has put the
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from ..digests import md5_of
@@ -23,10 +25,11 @@ from ..store.record import FileEntry
 from ..store.replica import Replica, ReplicaFile, Shift
 from . import merge, outbox
 from .outbox import Batch, gather
-from .reconcile import forget, take_counts
+from .reconcile import append, forget, go_on, take_counts
 from .relation import Diverged, GoneOn, InStep, relate
 from .source import Look, Source
 
+_SMALL = 1 << 12  # bytes that any server takes
 FRESH = 10.0  # seconds that the server's last word of where it stands is relied on
 Stopped = Callable[[bool], None]
 
@@ -59,12 +62,14 @@ class Syncing:
         self._stopped = stopped
         self._tell = tell
         self._lock = threading.RLock()
-        self._most = outbox.MOST_BYTES
+        self._most, self._longest = outbox.MOST_BYTES, outbox.MOST_LINE
         self._seen: tuple[dict[str, Any], dict[str, Any], RemotePoint] | None = None
         self._md5s: dict[str, str | None] | None = None
         self.files_there: dict[str, RemoteFile] = {}
         self._checked = time.monotonic()
+        self._held = False
         self.pause = 0.0
+        self.rows_sent = 0
 
     @property
     def host(self) -> str:
@@ -84,39 +89,47 @@ class Syncing:
         if self.replica.path.entity == DEFAULT_ENTITY and self.replica.storage_id is None:
             self.replica.path = replace(self.replica.path, entity=self.remote.account().entity)
         there = self.remote.resume_point(self.replica.path)
-        relation = relate(self._source.record, self.replica, there)
+        look = self._source.look()
+        scan = partial(self.remote.scan, self.replica.path)
+        relation = relate(self._source.record, self.replica, there, scan, look.reached)
         with self._lock:
-            if isinstance(relation, InStep):
-                self.replica.rows, self.replica.cursor = relation.rows, relation.cursor
-                self.replica.last = relation.last
-            elif there is not None and (isinstance(relation, GoneOn) or if_diverged == "append" or self.shared):
-                self._append_behind(there, relation)
-            elif there is not None:
-                assert isinstance(relation, Diverged)
-                raise diverged(self.replica.path, self.remote.base_url, relation, there)
             if there is None:
                 forget(self.replica)
+            elif isinstance(relation, InStep):
+                go_on(self.replica, relation)
+            elif isinstance(relation, GoneOn):
+                self._go_on_behind(relation, there, look)
+            elif if_diverged == "append" or self.shared:
+                self._tell_of_steps(append(self.replica, relation.first, there), there)
             else:
+                raise diverged(self.replica.path, self.remote.base_url, relation, there)
+            if there is not None:
                 take_counts(self.replica, there)
             # What it had been told from here, beside what it has now: others may have changed the rest.
             self._seen = None if there is None else (self.replica.said, self.replica.summary, there)
         self.verified, self._checked = True, time.monotonic()
 
-    def _append_behind(self, there: RemotePoint, relation: GoneOn | Diverged) -> None:
-        look = self._source.look()
-        if isinstance(relation, Diverged):
-            number, step = relation.first.number, relation.first.row["_step"]
+    def _go_on_behind(self, relation: GoneOn, there: RemotePoint, look: Look) -> None:
+        """What is logged from now on goes behind what somebody else has put there."""
+        if relation.open_row is not None:
+            self._tell_of_steps(append(self.replica, relation.open_row, there), there)
+            return
+        steps = 0 if look.reached is None else max(0, there.next_step - look.reached)
+        self.replica.shifts = [shift for shift in self.replica.shifts if shift.since < look.rows]
+        self.replica.move(Shift(look.rows, there.rows - look.rows, steps))
+        self.replica.rows, self.replica.last = look.rows, dict(there.tail)
+        self.replica.summary = {**self.replica.summary, **{k: v for k, v in there.tail.items() if k == "_step"}}
+        if look.reached is None:
+            self.replica.ended = look.sessions  # how it ended here was before that
         else:
-            number, step = look.rows, look.reached if look.reached is not None else there.next_step
-        shift = Shift(number, there.rows - number, max(0, there.next_step - step))
-        self.replica.shifts = [s for s in self.replica.shifts if s.since < number] + [shift]
-        self.replica.rows, self.replica.last = number, dict(there.tail)
-        if isinstance(relation, Diverged):
-            self.replica.cursor = relation.first.start
-        self._tell(
-            f"run {self.replica.path} has gone on at {self.host}, to step {there.last_step}: rows that are logged here "
-            f"follow it there" + (f", {shift.steps} steps higher." if shift.steps else ".")
-        )
+            self._tell_of_steps(steps, there)
+
+    def _tell_of_steps(self, steps: int, there: RemotePoint) -> None:
+        if not self.shared:  # there it is what was asked for
+            self._tell(
+                f"run {self.replica.path} has gone on at {self.host}, to step {there.last_step}: rows that are logged "
+                "here follow it there" + (f", {steps} steps higher." if steps else ".")
+            )
 
     def begin(self) -> None:
         """Begin the run on the server, or go on with it there."""
@@ -134,21 +147,42 @@ class Syncing:
             self.verify()  # somebody else has written since we asked
 
     def _hold(self) -> None:
+        """Be the only one that brings this replica up to date; go on from what another process has done before."""
+        if self._held:
+            return
         if not self._file.lock():
             raise RemoteUnreachable(f"Run {self.replica.path} is being sent to {self.host} by another process.")
+        self._held = True
+        known = self._file.load()
+        if known is not None and known.in_step_at > self.replica.in_step_at:
+            self.replica, self.verified = known, False
+
+    def remember(self) -> None:
+        """Write down where the replica stands; not if another process is bringing it up to date."""
+        with contextlib.suppress(RemoteUnreachable), self._lock:
+            self._hold()
+            self._save()
 
     def send(self) -> bool:
-        """Send one post of what is new; False if there was nothing. An error leaves it to be sent again."""
+        """Send all that is new now, in posts; False if there was nothing. An error leaves it to be sent again."""
+        sent, more = False, True
+        while more:
+            posted, more = self._send()
+            sent |= posted
+        return sent
+
+    def _send(self) -> tuple[bool, bool]:
+        """Send one post; whether anything was sent, and whether more was there already."""
         look = self._source.look()
-        batch = gather(self._source.record, self.replica, look.reached, self._most)
+        batch = self._gather(look)
         if batch.rows and self._stale():
             self.verify()  # another machine may have gone on with the run: its lines are not written over
-            batch = gather(self._source.record, self.replica, look.reached, self._most)
+            batch = self._gather(look)
         summary = self._summary(look, batch)
         changed = merge.differ(summary, self.replica.summary)
         if not batch and not changed:
             self.replica.cursor = batch.cursor
-            return False
+            return False, False
         try:
             self._post(
                 Post(
@@ -159,22 +193,36 @@ class Syncing:
                 )
             )
         except RemoteRefused as error:
-            if error.status != 413 or self._most < 1 << 12:
+            if error.status != 413 or not self._make_smaller(batch):
                 raise
-            self._most //= 2  # a smaller post may pass
-            return True
+            return False, True
         for step in batch.too_long:
             self._tell(
                 f"the row of step {step} is too long for {self.host}: it is whole in this machine's record, and only "
                 "its step was sent."
             )
+        self.rows_sent += len(batch.rows)
         with self._lock:
+            for shift in batch.shifts:
+                self.replica.move(shift)
             self.replica.rows, self.replica.cursor, self.replica.last = batch.number, batch.cursor, batch.last
             for stream, sent in batch.streams.items():
                 setattr(self.replica, stream, sent.offset + len(sent.texts))
             self.replica.summary = summary
             self._save()
-        return True
+        return True, batch.full
+
+    def _gather(self, look: Look) -> Batch:
+        return gather(self._source.record, self.replica, look.reached, self._most, self._longest)
+
+    def _make_smaller(self, batch: Batch) -> bool:
+        """Post less at once, or less of a row that is too long by itself; False if neither can be."""
+        if len(batch.rows) == 1 and not batch.streams:
+            size = len(batch.rows[0])
+            self._longest = min(self._longest, size - 1)
+            return not batch.too_long and size > _SMALL
+        self._most //= 2
+        return self._most >= _SMALL
 
     def _stale(self) -> bool:
         """Whether somebody else may have written to the run since the server was asked."""
@@ -185,12 +233,8 @@ class Syncing:
         return said if self._seen is None else merge.with_others(said, self._seen[0], self._seen[2])
 
     def _summary(self, look: Look, batch: Batch) -> dict[str, Any]:
-        """The summary as it is with the rows that the server has then, so that it never runs ahead of them."""
-        summary = {**look.summary, "_wandb": {"runtime": int(look.runtime)}}
-        summary.pop("_step", None)
-        if (step := batch.last.get("_step")) is not None:
-            summary["_step"] = step
-        return summary
+        """The summary as it is with the rows that the server has then."""
+        return merge.told(look.summary, look.runtime, look.rows, batch.last)
 
     def _summary_with_others(self, summary: dict[str, Any]) -> str:
         """The summary that is sent: whole, with what others have put there."""
@@ -273,7 +317,7 @@ class Syncing:
     def anything(self) -> bool:
         """Whether the server lacks anything of the run."""
         look = self._source.look()
-        batch = gather(self._source.record, self.replica, look.reached)
+        batch = self._gather(look)
         return (
             bool(batch)
             or merge.differ(self._summary(look, batch), self.replica.summary)
@@ -284,6 +328,7 @@ class Syncing:
 
     def close(self) -> None:
         """Let another process bring this replica up to date."""
+        self._held = False
         self._file.unlock()
 
     def _post(self, post: Post) -> None:
