@@ -98,14 +98,12 @@ def _ready(bench: Bench, place: Place, tools: list[Tool]) -> Iterator[Result]:
 def _traffic(bench: Bench, place: Place, tools: list[Tool]) -> Iterator[Result]:
     """Requests and bytes a minute of a run that logs steadily; all at once, each through a relay of its own."""
     plan = bench.plan
-    variants = [("", tool) for tool in tools]
-    variants += [(", no system metrics", tool.set(WANDB_X_DISABLE_STATS="true")) for tool in tools if tool is not OURS]
-    cases = [(latency, how, tool) for latency in plan.traffic_latencies for how, tool in variants]
+    cases = [(latency, tool) for latency in plan.traffic_latencies for tool in tools]
     rows = int((plan.traffic_warm + plan.traffic_seconds) * plan.traffic_hertz)
     for turn in bench.rounds(1, "online, traffic", cases):
         with ExitStack() as stack:
             ways, children = [], []
-            for number, (latency, _, tool) in enumerate(turn):
+            for number, (latency, tool) in enumerate(turn):
                 homes = [stack.enter_context(bench.home()) for _ in range(2)]
                 way = stack.enter_context(relay(homes[0], place, latency))
                 asked = {"run": f"traffic-{number}", "rows": rows, "hertz": plan.traffic_hertz}
@@ -123,17 +121,17 @@ def _traffic(bench: Bench, place: Place, tools: list[Tool]) -> Iterator[Result]:
             for number, child in enumerate(children):
                 child.reply()
                 if (there := place.rows(PROJECT, f"traffic-{number}")) != rows:
-                    raise RuntimeError(f"{cases[number][2].name} logged {rows} rows, and the server has {there}.")
+                    raise RuntimeError(f"{cases[number][1].name} logged {rows} rows, and the server has {there}.")
     trials: Trials = {}
     notes: dict[str, list[str]] = defaultdict(list)
-    for (latency, how, tool), kinds in zip(cases, seen, strict=True):
+    for (latency, tool), kinds in zip(cases, seen, strict=True):
         far = f"{latency * 1000:g} ms away"
         for case, what in (("requests", "requests"), ("bytes sent", "sent"), ("bytes received", "received")):
             total = sum(counted[what] for counted in kinds.values())
             case = f"{case} a minute at {plan.traffic_hertz:g} rows a second, {far}"
-            trials[case, tool.name + how] = [total * 60 / plan.traffic_seconds]
+            trials[case, tool.name] = [total * 60 / plan.traffic_seconds]
         said = ", ".join(f"{counted['requests']} {kind}" for kind, counted in sorted(kinds.items()))
-        notes[tool.name + how].append(f"{far} it sent {said or 'nothing'} in {plan.traffic_seconds:g} s")
+        notes[tool.name].append(f"{far} it sent {said or 'nothing'} in {plan.traffic_seconds:g} s")
     said_of = {name: "; ".join(said) for name, said in notes.items()}
     yield from _beside_the_peer(trials, unit="", notes=said_of)
 
