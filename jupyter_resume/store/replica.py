@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import weakref
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,7 @@ class ReplicaFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._fd: int | None = None
+        _files.add(self)
 
     @classmethod
     def of(cls, folder: Path, base_url: str) -> ReplicaFile:
@@ -141,3 +143,16 @@ class ReplicaFile:
             with contextlib.suppress(OSError):
                 os.close(self._fd)
             self._fd = None
+
+
+_files: weakref.WeakSet[ReplicaFile] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    """A child does not hold its parent's locks: they would outlive it."""
+    for file in list(_files):
+        file.unlock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 
 from ..digests import md5_of
-from ..errors import RemoteRefused, RemoteUnreachable, RunDiverged
+from ..errors import FileDamaged, RemoteRefused, RemoteUnreachable, RunDiverged
 from ..identity import DEFAULT_ENTITY, RunPath
 from ..notices import Tell, tell
 from ..remote.base import Lines, Post, Remote, RemoteFile, RemotePoint
@@ -23,6 +23,7 @@ from ..store import lines
 from ..store.blobs import Blobs
 from ..store.record import FileEntry
 from ..store.replica import Replica, ReplicaFile, Shift
+from ..transfer import digest_of
 from . import merge, outbox
 from .outbox import Batch, gather
 from .reconcile import append, forget, go_on, take_counts
@@ -60,11 +61,12 @@ class Syncing:
         self._blobs = blobs
         self._file = file
         self._stopped = stopped
-        self._tell = tell
+        self.tell = tell
         self._lock = threading.RLock()
         self._most, self._longest = outbox.MOST_BYTES, outbox.MOST_LINE
         self._seen: tuple[dict[str, Any], dict[str, Any], RemotePoint] | None = None
-        self._md5s: dict[str, str | None] | None = None
+        self._md5s: dict[str, str | None] = {}
+        self._listed = False
         self.files_there: dict[str, RemoteFile] = {}
         self._checked = time.monotonic()
         self._held = False
@@ -75,6 +77,11 @@ class Syncing:
     def host(self) -> str:
         """The server, for a person."""
         return host_of(self.remote.base_url)
+
+    @property
+    def lost(self) -> bool:
+        """Whether another process has taken the run over: what is logged here is no part of it any more."""
+        return self._source.lost()
 
     def waiting(self) -> int:
         """About how many rows the server lacks."""
@@ -126,7 +133,7 @@ class Syncing:
 
     def _tell_of_steps(self, steps: int, there: RemotePoint) -> None:
         if not self.shared:  # there it is what was asked for
-            self._tell(
+            self.tell(
                 f"run {self.replica.path} has gone on at {self.host}, to step {there.last_step}: rows that are logged "
                 "here follow it there" + (f", {steps} steps higher." if steps else ".")
             )
@@ -151,7 +158,9 @@ class Syncing:
         if self._held:
             return
         if not self._file.lock():
-            raise RemoteUnreachable(f"Run {self.replica.path} is being sent to {self.host} by another process.")
+            raise RemoteUnreachable(
+                f"Run {self.replica.path} is being sent to {self.host} by another process.", held=True
+            )
         self._held = True
         known = self._file.load()
         if known is not None and known.in_step_at > self.replica.in_step_at:
@@ -197,7 +206,7 @@ class Syncing:
                 raise
             return False, True
         for step in batch.too_long:
-            self._tell(
+            self.tell(
                 f"the row of step {step} is too long for {self.host}: it is whole in this machine's record, and only "
                 "its step was sent."
             )
@@ -272,37 +281,44 @@ class Syncing:
         return [name for name, entry in self._source.look().files.items() if known.get(name, [""])[0] != entry.digest]
 
     def upload(self, name: str) -> bool:
-        """Bring one file there; False if the server had its content, or if it is superseded by now."""
+        """Bring one file there; False if the server had its content, or if it is superseded by now.
+
+        Raises FileDamaged if the store has not what was saved, and RemoteError.
+        """
         entry = self._source.look().files.get(name)
         if entry is None:
             return False
         content = self._blobs.path(entry.digest)
         try:
+            if digest_of(content) != entry.digest:
+                raise FileDamaged(f"The stored content of {name!r} is damaged: save it again.", name=name)
             md5 = md5_of(content)
             sent = self._md5_there(name) != md5
             if sent:
                 self.remote.put_file(self.replica.path, name, content)
                 self._post(Post(uploaded=(name,)))
-        except FileNotFoundError:  # a newer content has taken its place
-            return False
+        except FileNotFoundError:
+            if self._source.look().files.get(name) == entry:
+                raise FileDamaged(f"The stored content of {name!r} is missing: save it again.", name=name) from None
+            return False  # a newer content has taken its place
         with self._lock:
-            if self._md5s is not None:
-                self._md5s[name] = md5
+            self._md5s[name] = md5
             self.replica.files[name] = [entry.digest, md5]
             self._save()
         return sent
 
     def _md5_there(self, name: str) -> str | None:
         """The digest that the server has for a file; it is asked once a session."""
-        if self._md5s is None:
-            names = self.files_waiting()
-            self._md5s = {file.name: file.md5 for file in self.remote.files(self.replica.path, names)}
+        if name not in self._md5s and not self._listed:
+            names = [one for one in dict.fromkeys((name, *self.files_waiting())) if one not in self._md5s]
+            self._md5s.update(dict.fromkeys(names))
+            self._md5s.update({file.name: file.md5 for file in self.remote.files(self.replica.path, names)})
         return self._md5s.get(name)
 
     def list_files(self) -> None:
         """Learn which files the server has, those that other machines saved among them."""
         self.files_there = {file.name: file for file in self.remote.files(self.replica.path)}
-        self._md5s = {name: file.md5 for name, file in self.files_there.items()}
+        self._md5s, self._listed = {name: file.md5 for name, file in self.files_there.items()}, True
 
     def end(self) -> None:
         """Tell the server how the run ended, if it did and that was not told."""
