@@ -309,3 +309,57 @@ def test_an_old_sdk_continues_a_run_of_ours_and_we_continue_its(
     told = look(sdk, server, run_id, file="ckpt.txt")["run"]
     assert [row["loss"] for row in told["scan"]] == [1.0, 0.5, 0.25, 0.1, 0.05]
     assert (told["file"], told["state"]) == ("step 3", "finished")
+
+
+def test_a_kernel_and_a_subprocess_that_log_at_the_same_time_lose_and_double_nothing(
+    current: Sdk, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The SDK counts its lines from its init on: while it writes, the kernel's rows wait."""
+    for name, value in script_environment(server, tmp_path / "sdk").items():
+        if name.startswith("WANDB_"):
+            monkeypatch.setenv(name, value)
+    monkeypatch.setenv("JUPYTER_RESUME_SYNC_INTERVAL", "60")  # it is sent when the test says so
+    plan = {"init": {"config": {"theirs": 1}}, "then": "log until told", "row": {"s": 1}}
+    command = [str(environment(current)), str(SCRIPTS / "train.py"), json.dumps(plan)]
+
+    def count(run: Json, key: str) -> int:
+        return len([row for row in run.get("rows", []) if key in row])
+
+    with Kernel() as kernel:
+        kernel.check("%load_ext jupyter_resume")
+        kernel.check("run = %wb_init --project demo --id at-once --resume allow --config lr=0.1 --export")
+        kernel.check(
+            "import subprocess, threading\n"
+            "ended = threading.Event()\n"
+            "def work():\n"
+            "    while not ended.wait(0.02):\n"
+            "        run.log({'k': run.step})\n"
+            "thread = threading.Thread(target=work)\n"
+            "thread.start()"
+        )
+        kernel.check("while run.step < 20:\n    ended.wait(0.01)\nrun.link.flush()")
+        assert count(server.run("at-once"), "k") > 10
+        for _ in range(2):
+            theirs, ours = count(server.run("at-once"), "s"), count(server.run("at-once"), "k")
+            kernel.check(
+                f"joined = subprocess.Popen({command!r}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)"
+            )
+            server.until("at-once", lambda run, n=theirs: count(run, "s") > n + 50)
+            assert "is being written by another client" in kernel.check("print(run.link.flush())").text
+            assert count(server.run("at-once"), "k") == ours
+            said = kernel.check("print(joined.communicate('\\n')[0])").text
+            assert '"event": "finished"' in said, said
+            assert "None" in kernel.check("print(run.link.flush())").text
+            assert count(server.run("at-once"), "k") > ours
+        kernel.check("ended.set()\nthread.join()")
+        logged = int(kernel.check("print(run.step)").text)
+        kernel.check("run.finish()")
+    seen = server.run("at-once")
+    assert whole(seen)
+    assert steps(seen) == sorted(set(steps(seen)))
+    assert [row["k"] for row in seen["rows"] if "k" in row] == list(range(logged))
+    numbers = [row["n"] for row in seen["rows"] if "s" in row]
+    assert numbers == [*range(theirs), *range(len(numbers) - theirs)]
+    assert config_of(seen) == {"lr": 0.1, "theirs": 1}
+    assert {key: seen["summaryMetrics"][key] for key in ("s", "k")} == {"s": 1, "k": logged - 1}
+    assert seen["state"] == "finished"

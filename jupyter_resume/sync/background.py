@@ -201,6 +201,7 @@ class Background:
         syncing = self.syncing
         if isinstance(self._trouble, KeyRejected) and (remote := self._reconnect()) is not None:
             syncing.remote = remote
+        syncing.give_way()
         if not syncing.verified:
             syncing.verify()
         if not syncing.begun:

@@ -7,6 +7,7 @@ numbers that follow what it has, and never over what another machine has put the
 from __future__ import annotations
 
 import contextlib
+import secrets
 import threading
 import time
 from collections.abc import Callable
@@ -30,7 +31,9 @@ from .reconcile import append, forget, go_on, take_counts
 from .relation import Diverged, GoneOn, InStep, relate
 from .source import Look, Source
 
+_WRITTEN = ("running", "pending", "preempting")  # states of a run that somebody writes
 _SMALL = 1 << 12  # bytes that any server takes
+MARK = "cli_version"  # where a run's config says which client began to write it last: every SDK puts its own there
 FRESH = 10.0  # seconds that the server's last word of where it stands is relied on
 Stopped = Callable[[bool], None]
 
@@ -56,6 +59,7 @@ class Syncing:
         self.remote = remote
         self.replica = replica
         self.shared = shared
+        self._mark: str | None = None
         self.verified = self.begun = False
         self._source = source
         self._blobs = blobs
@@ -138,18 +142,49 @@ class Syncing:
                 "here follow it there" + (f", {steps} steps higher." if steps else ".")
             )
 
+    def share(self) -> None:
+        """Let others join the run. One that begins to write to it writes over the mark that `begin` leaves there."""
+        self.shared, self._mark = True, self._mark or f"0.0.0+jupyter-resume.{secrets.token_hex(8)}"
+        self.begun = False
+
+    def give_way(self) -> None:
+        """Raise RemoteUnreachable while somebody who was let in writes the run: W&B's SDK counts its lines by itself.
+
+        Its rows would stand at the numbers of those that are sent from here meanwhile. It is seen from its beginning
+        on; in the moment between its question for the run's lines and that it is not.
+        """
+        if self._mark is None or not self.begun:
+            return
+        there = self.remote.resume_point(self.replica.path)
+        if there is None or there.internal.get(MARK) == self._mark:
+            return
+        if self.remote.run(self.replica.path).state in _WRITTEN:
+            raise RemoteUnreachable(
+                f"Run {self.replica.path} is being written by another client, which has joined it at {self.host}: "
+                "what is logged here is sent when that one has ended.",
+                held=True,
+            )
+        self.begun = self.verified = False
+
     def begin(self) -> None:
         """Begin the run on the server, or go on with it there."""
         self._hold()
         look = self._source.look()
-        said = self._with_others(look.said)
-        begun = self.remote.begin(self.replica.path, merge.description(said, self.replica), self.replica.storage_id)
+        said = merge.description(self._with_others(look.said), self.replica)
+        mark = self._mark
+        if mark is not None:
+            said = replace(said, internal={**said.internal, MARK: mark})
+        begun = self.remote.begin(self.replica.path, said, self.replica.storage_id)
         with self._lock:
             self.replica.path = begun.path
             self.replica.storage_id = begun.storage_id or self.replica.storage_id
             self.replica.said = look.said
             self._save()
-        self.begun = True
+        self.begun = mark == self._mark
+        if mark is not None:
+            there = self.remote.resume_point(begun.path)
+            if there is None or there.internal.get(MARK) != mark:
+                self._mark = None  # a server that does not keep it
         if begun.rows is not None and begun.rows > self.replica.there(self.replica.rows):
             self.verify()  # somebody else has written since we asked
 
