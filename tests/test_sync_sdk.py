@@ -159,26 +159,38 @@ def test_a_run_that_we_began_and_died_with_is_continued_by_the_sdk_and_then_by_u
     assert config_of(seen) == {"lr": 0.2, "layers": [64, 64], "epochs": 3}
 
 
+@pytest.mark.parametrize("choice", ["append", "adopt", "fork"])
 def test_rows_that_wait_here_while_the_sdk_goes_on_are_not_mixed_in_but_asked_about(
-    current: Sdk, server: Server, home: Path, online: dict[str, str]
+    current: Sdk, server: Server, home: Path, online: dict[str, str], choice: str
 ) -> None:
+    run_id = f"both-{choice}"
     with other(home, **{**online, "JUPYTER_RESUME_SYNC_INTERVAL": "60"}) as child:
-        child.init(project="demo", id="both", resume="allow")
+        child.init(project="demo", id=run_id, resume="allow")
         child.log(*ROWS)
-        server.until("both", lambda run: len(run["rows"]) == 3)
+        server.until(run_id, lambda run: len(run["rows"]) == 3)
         child.log({"loss": 0.2, "here": 1})
         child.kill()
-    init = train(current, server, "both", init={"resume": "must"}, rows=[{"loss": 0.1}]).result().event("init")
+    init = train(current, server, run_id, init={"resume": "must"}, rows=[{"loss": 0.1}]).result().event("init")
     assert init["starting_step"] == 3
     with pytest.raises(RunDiverged, match=r"adopt.*append.*fork"):
-        jupyter_resume.init(project="demo", id="both", resume="must")
-    assert losses(server.run("both")) == [1.0, 0.5, 0.25, 0.1]
-    with jupyter_resume.init(project="demo", id="both", resume="must", if_diverged="append") as run:
-        assert run.starting_step == 5
+        jupyter_resume.init(project="demo", id=run_id, resume="must")
+    assert losses(server.run(run_id)) == [1.0, 0.5, 0.25, 0.1]
+    with jupyter_resume.init(project="demo", id=run_id, resume="must", if_diverged=choice) as run:
+        assert (run.id == run_id) is (choice != "fork")
+        assert run.starting_step == (5 if choice == "append" else 4)
         run.log({"loss": 0.05})
-    seen = server.run("both")
-    assert (steps(seen), losses(seen), whole(seen)) == ([0, 1, 2, 3, 4, 5], [1.0, 0.5, 0.25, 0.1, 0.2, 0.05], True)
-    assert seen["summaryMetrics"]["here"] == 1
+    expected = {
+        "append": [1.0, 0.5, 0.25, 0.1, 0.2, 0.05],
+        "adopt": [1.0, 0.5, 0.25, 0.1, 0.05],
+        "fork": [1.0, 0.5, 0.25, 0.2, 0.05],
+    }[choice]
+    seen = server.run(run.id)
+    assert (steps(seen), losses(seen), whole(seen)) == (list(range(len(expected))), expected, True)
+    assert ("here" in seen["summaryMetrics"]) is (choice != "adopt")
+    if choice == "fork":
+        assert losses(server.run(run_id)) == [1.0, 0.5, 0.25, 0.1]
+    result = train(current, server, run.id, init={"resume": "must"}).result()
+    assert result.event("init")["starting_step"] == len(expected)
 
 
 def test_offline_sessions_of_ours_are_one_history_that_the_sdk_reads_and_continues(
