@@ -17,7 +17,7 @@ lint: $(VENV)/test.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(VENV)/peers.stamp $(VENV)/test.stamp ## beside wandb, trackio and mlflow; about half an hour
+bench: $(VENV)/peers.stamp $(VENV)/test.stamp ## beside wandb, trackio and mlflow; about three quarters of an hour
 	$(BIN)/python -m benchmarks --peers-python $(VENV)/peers/bin/python
 
 SIDEBAR = $(shell find labextension/src labextension/style labextension/schema -type f) labextension/package.json labextension/yarn.lock

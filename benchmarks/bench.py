@@ -9,9 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from .plan import Plan
 from .tools import Tool
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -21,9 +24,8 @@ class Bench:
     scratch: Path
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
-    def rounds(self, count: int, what: str, tools: list[Tool] | None = None) -> Iterator[list[Tool]]:
+    def rounds(self, count: int, what: str, tools: list[T]) -> Iterator[list[T]]:
         """The tools, ``count`` times, each time in another order: what slows the machine meets them all."""
-        tools = self.tools if tools is None else tools
         for number in range(count):
             print(f"{what}: round {number + 1} of {count}", file=sys.stderr)
             turn = number % len(tools)

@@ -33,6 +33,14 @@ class Plan:
     lab_runs: tuple[int, ...] = (10, 10_000)
     lab_lengths: tuple[int, ...] = (1_000, 1_000_000)
     lab_asks: int = 200
+    online_paced_seconds: float = 20.0  # some posts fall in it
+    latencies: tuple[float, ...] = (0.0, 0.05)  # seconds of a round trip
+    ready_rounds: int = 3
+    traffic_latencies: tuple[float, ...] = (0.0, 0.15)  # the longer one is longer than it takes until the next row
+    traffic_warm: float = 20.0  # until the first posts of a session are over
+    traffic_seconds: float = 60.0
+    traffic_hertz: float = 10.0
+    online_file: int = 64 * MIB
     log_calls_of: dict[str, int] = field(default_factory=lambda: {"mlflow": 2_000})
     longest_of: dict[str, int] = field(default_factory=lambda: {"mlflow": 10_000})
 
@@ -60,6 +68,10 @@ QUICK = Plan(
     lab_runs=(10, 100),
     lab_lengths=(1_000, 10_000),
     lab_asks=50,
+    online_paced_seconds=4.0,
+    ready_rounds=1,
+    traffic_warm=17.0,
+    traffic_seconds=30.0,
     log_calls_of={"mlflow": 200},
     longest_of={"mlflow": 1_000},
 )

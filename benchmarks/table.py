@@ -18,6 +18,7 @@ TITLES = {
     "files": "Files, against cp",
     "server": "The server, against the same HTTP server doing nothing but writing and reading a file",
     "lab": "The sidebar's routes in a Jupyter Server, against its own /api/status",
+    "online": "Online: a run and its replica on a server, against wandb on the same server",
 }
 NAMES = {
     "os_write": "os.write (the floor)",
@@ -64,7 +65,7 @@ def _cell(result: Result | None) -> str:
         return ""
     if result.value is None:
         return "-"
-    if result.measure == "kill":
+    if result.unit in ("rows lost", "rows"):
         least, most = min(result.trials), max(result.trials)
         return f"**{most:g}**" if least == most else f"{result.value:g} ({least:g} to {most:g})"
     if result.ratio is None:
@@ -100,7 +101,7 @@ def quantity(value: float, unit: str) -> str:
             if value >= scale:
                 return f"{value / scale:.3g} {name}"
         return f"{value / 1e-6:.3g} µs"
-    return f"{value:.3g} {unit}"
+    return f"{value:,.0f} {unit}".rstrip() if value >= 1000 else f"{value:.3g} {unit}".rstrip()
 
 
 def _notes(results: list[Result]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -22,6 +22,14 @@ class Tool:
     python: Path
     folders: tuple[str, ...] = ()
     settings: dict[str, str] = field(default_factory=dict)
+
+    def set(self, **settings: str) -> Tool:
+        """The same tool with more variables in its environment."""
+        return replace(self, settings=self.settings | settings)
+
+    def online(self, url: str) -> Tool:
+        """The same tool, keeping its runs on a server that speaks W&B's protocol and takes any key."""
+        return self.set(WANDB_MODE="online", WANDB_BASE_URL=url, WANDB_API_KEY="0" * 40)
 
     def environment(self, home: Path) -> dict[str, str]:
         """A clean environment: nothing of the user's, no network, all state below ``home``."""

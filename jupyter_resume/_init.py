@@ -13,8 +13,8 @@ from . import _active, _exit, notices, origin, settings
 from ._run import Companion, Run
 from ._there import There, refuse_other_sdk
 from .console import Console
-from .errors import RemoteUnreachable, RunExists, RunInUse, RunMissing
-from .identity import RunPath, generate_id
+from .errors import RemoteUnreachable, RunDiverged, RunExists, RunInUse, RunMissing
+from .identity import DEFAULT_ENTITY, RunPath, generate_id
 from .machine import Machine
 from .origin import NotebookRef, Origin
 from .policy import Asked, Decision, Policy, decide, looks_for_unfinished, read_policy
@@ -108,7 +108,8 @@ def start(
     elif asked_for.run_id is None and asked.run_id is not None:
         notices.tell(f"resume={asked_for.resume!r} is no policy, so it is taken as a run id.")
     whence = whence or origin.find()
-    if run := _open_here(asked, asked_for, whence):
+    choice = read_choice(if_diverged)
+    if run := _open_here(asked, asked_for, whence, choice):
         _active.remember(run)
         _describe(run, asked_for, changes)
         return run, False
@@ -116,7 +117,7 @@ def start(
         notices.tell(asked_for.hint)
     store = Store()
     whence = notebooks.known(store.catalog, whence)
-    there = There.of(store, asked_for, read_choice(if_diverged))
+    there = There.of(store, asked_for, choice)
     for _ in range(_TRIES):
         found = _find(store, asked, asked_for, there, whence)
         path = found.point.path if found else RunPath(there.entity, asked_for.project, asked.run_id or generate_id())
@@ -165,10 +166,16 @@ def start(
     return run, True
 
 
-def _open_here(asked: Asked, asked_for: Settings, whence: Origin) -> Run | None:
-    """The run that this process has open and that is meant: the cell that began it was run again."""
+def _open_here(asked: Asked, asked_for: Settings, whence: Origin, choice: str | None) -> Run | None:
+    """The run that this process has open and that is meant: the cell that began it was run again.
+
+    One that has diverged is closed, to begin anew as was chosen.
+    """
     for run in reversed(_active.open_runs()):
-        if run.closed or run.forked or run.fenced or (run.entity, run.project) != (asked_for.entity, asked_for.project):
+        if run.closed or run.forked or run.fenced or run.project != asked_for.project:
+            continue
+        unsaid = asked_for.entity == DEFAULT_ENTITY and run.link is not None  # the server knew which one is meant
+        if not unsaid and asked_for.entity not in (run.entity, run.run_path.entity):
             continue
         if asked.run_id is not None:
             meant = run.id == asked.run_id
@@ -176,7 +183,9 @@ def _open_here(asked: Asked, asked_for: Settings, whence: Origin) -> Run | None:
             meant = looks_for_unfinished(asked, isinstance(whence, NotebookRef))
         if meant:
             _decide(asked, run.run_path, whence)
-            return run
+            if choice is None or run.link is None or not isinstance(run.link.trouble, RunDiverged):
+                return run
+            run.close("interrupted")
     return None
 
 
@@ -235,6 +244,8 @@ def _background(run: Run, there: There) -> Background:
         stopped=run.hear_stopped,
     )
     syncing.verified = there.server.error is None
+    if syncing.verified:
+        syncing.remember()
     if there.server.error is not None:
         notices.tell(
             f"{str(there.server.error).rstrip('.')}: run {run.path} goes on from this machine's record, and is sent "

@@ -397,7 +397,7 @@ class Run:
         self._stopped = time.monotonic()
         keeper.remove(self._tend)  # last: an interrupted close leaves a run that is still tended
         self._on_close(self)
-        if self.link and not self.fenced:
+        if self.link:
             self.link.close()
 
     def _tend(self) -> None:

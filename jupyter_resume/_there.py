@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 
 from .errors import RemoteError, RunInUse
 from .identity import DEFAULT_ENTITY, RunPath
@@ -38,7 +39,6 @@ class There:
     replica: Replica | None = None
     file: ReplicaFile | None = None
     forked: RunPath | None = None
-    _asked: set[RunPath] = field(default_factory=set)
 
     @classmethod
     def of(cls, store: Store, asked_for: Settings, choice: str | None) -> There:
@@ -63,9 +63,8 @@ class There:
 
     def ask(self, path: RunPath, known: bool) -> None:
         """Ask for the run that is at ``path`` here; ``known`` is False for an id that was made just now."""
-        if self.server is None or path in self._asked:
+        if self.server is None:
             return
-        self._asked = {path}
         self.file = self.store.replica(path, self.base_url)
         self.replica = self.file.load() or Replica(self.base_url, path_there(path, self.server.entity))
         self.path = self.replica.path
@@ -86,18 +85,23 @@ class There:
 
         Sets `forked` if it is another run that goes on. Raises RunDiverged.
         """
-        if self.replica is None or self.server is None or self.server.error:
+        if self.replica is None or self.server is None or self.server.error or self.server.remote is None:
             return None
         record = self.store.record(found.point.path) if found else None
-        result = reconcile(record, point, self.replica, self.point, self.choice)
+        remote, path = self.server.remote, self.replica.path
+        try:
+            scan = partial(remote.scan, path)
+            result = reconcile(record, point, self.replica, self.point, scan, self.choice)
+        except RemoteError as error:
+            self.server.error = error
+            return None
         if result.diverged is None:
             return result.rewound_to
         assert found is not None
         assert self.point is not None
-        assert self.server.remote is not None
         if self.choice != "fork":
-            raise diverged(self.replica.path, self.base_url, result.diverged, self.point)
-        self.forked = fork(self.store, found, self.replica, result.diverged, self.point, self.server.remote, label)
+            raise diverged(path, self.base_url, result.diverged, self.point)
+        self.forked = fork(self.store, found, self.replica, result.diverged, self.point, remote, label)
         return None
 
     def again(self) -> Remote | None:

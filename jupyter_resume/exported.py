@@ -34,13 +34,14 @@ class Exported:
 def export(run: Run, environ: MutableMapping[str, str] = os.environ) -> dict[str, str]:
     """Set ``WANDB_RUN_ID`` and what belongs to it until the run ends; what was set.
 
-    From then on others write to the run's replica too, so the server is asked before each post, and rows of this
-    process go behind theirs.
+    From then on others write to the run's replica too. While one does, rows of this process wait, and they go behind
+    its own; so that this can be seen, the server is told before anybody is let in.
     """
     values = {"WANDB_RUN_ID": run.id, "WANDB_RESUME": "allow", "WANDB_PROJECT": run.project}
     if run.link is not None:
         values |= {"WANDB_ENTITY": run.entity, "WANDB_BASE_URL": run.link.syncing.remote.base_url}
-        run.link.syncing.shared = True
+        run.link.syncing.share()
+        run.link.flush()  # a server that cannot be reached now is told later
     if not any(isinstance(companion, Exported) for companion in run.companions):  # else its cell was run again
         run.companions.append(Exported(values, environ))
     return values

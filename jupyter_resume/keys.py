@@ -140,10 +140,11 @@ def with_key(text: str, machine: str, key: str) -> str:
             rest = min(rest, entry.start)
         elif entry.machine == machine:
             start, end = entry.password or (entry.end, entry.end)
-            changes.append((start, end, key if entry.password else f"\n  password {key}"))
+            before = "\n  password " if not entry.password else " " if start == end else ""
+            changes.append((start, end, before + key))
     if not changes:
-        before = "\n" if text[:rest] and not text[:rest].endswith("\n") else ""
-        changes.append((rest, rest, f"{before}machine {machine}\n  login user\n  password {key}\n"))
+        line = "\n" if text[:rest] and not text[:rest].endswith("\n") else ""
+        changes.append((rest, rest, f"{line}machine {machine}\n  login user\n  password {key}\n"))
     for start, end, new in reversed(changes):
         text = text[:start] + new + text[end:]
     return text
@@ -182,12 +183,14 @@ def _entries(text: str) -> Iterator[_Entry]:
             elif name := _WORD.search(text, at):
                 at = name.end()
                 entry = _Entry(name[0].strip('"'), found.start(), at)
-        elif word in ("login", "user", "account", "password") and (value := _WORD.search(text, at)):
-            at = value.end()
+        elif word in ("login", "user", "account", "password"):
+            value = _WORD.search(text, at)
+            where = value.span() if value else (at, at)
+            at = where[1]
             if entry:
                 entry.end = at
                 if word == "password":
-                    entry.password = value.span()
+                    entry.password = where
     if entry:
         yield entry
 

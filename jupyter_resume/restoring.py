@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import fetched, files, notices, settings
-from .errors import RemoteError, RemoteUnreachable, RunMissing
+from .errors import RemoteError, RemoteGone, RunMissing
 from .files import Restored, safe_name
 from .identity import DEFAULT_ENTITY, RunPath
 from .remote.base import Remote, RemoteFile
@@ -48,7 +48,10 @@ def restore(store: Store, known: Known, remote: Remote | None, name: str, root: 
             if there is None and entry is None:
                 names = [file.name for file in remote.files(replica.path)]
                 raise files.missing(known.run, name, [*known.files, *names])
-        except RemoteUnreachable as error:
+        except RemoteGone:
+            if entry is None:
+                raise files.missing(known.run, name, known.files) from None
+        except RemoteError as error:
             if entry is None:
                 raise
             notices.tell(f"{str(error).rstrip('.')}: {name} is restored as it was saved on this machine.")

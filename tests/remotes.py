@@ -1,6 +1,6 @@
-"""A server in memory, for everything above the wire: the `Remote` protocol over dicts, with calls that can be made fail.
+"""A server in memory, for all that lies above the wire: the `Remote` protocol over dicts, with calls that can fail.
 
-with tracker.installed(monkeypatch): every `connect` of this process then reaches it.
+tracker.install(monkeypatch): every `connect` of this process then reaches it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,15 @@ from typing import Any
 import pytest
 
 from jupyter_resume.digests import encoded
-from jupyter_resume.errors import FileDamaged, KeyRejected, RemoteError, RemoteGone, RemoteRefused, RemoteUnreachable, RunMissing
+from jupyter_resume.errors import (
+    FileDamaged,
+    KeyRejected,
+    RemoteError,
+    RemoteGone,
+    RemoteRefused,
+    RemoteUnreachable,
+    RunMissing,
+)
 from jupyter_resume.identity import RunPath
 from jupyter_resume.remote.base import (
     Account,

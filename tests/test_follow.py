@@ -17,6 +17,7 @@ from jupyter_resume.store.record import Record, ResumePoint
 from jupyter_resume.store.writer import Writer
 
 PATH = RunPath("local", "follow", "the-run")
+START = Cursor()
 
 
 def opened(record: Record, **kwargs: Any) -> Writer:
@@ -33,7 +34,7 @@ def put(writer: Writer, step: int, **values: Any) -> None:
     writer.row({**values, "_step": step}, finite=True)
 
 
-def rows(record: Record, cursor: Cursor = Cursor(), reached: int | None = None) -> list[tuple[int, dict[str, Any]]]:
+def rows(record: Record, cursor: Cursor = START, reached: int | None = None) -> list[tuple[int, dict[str, Any]]]:
     return [(item.number, item.row) for item in follow(record, cursor, reached) if isinstance(item, Row)]
 
 

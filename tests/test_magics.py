@@ -20,7 +20,7 @@ from traitlets.config import Config
 from jupyter_resume import _active, errors
 from jupyter_resume._run import Run
 from jupyter_resume.files import Restored
-from jupyter_resume.notebook import completion, extension, live
+from jupyter_resume.notebook import completion, live
 from jupyter_resume.notebook.magics import ResumeMagics, words
 from jupyter_resume.origin import NotebookRef
 from jupyter_resume.render import MIME, Shown

@@ -1,7 +1,8 @@
-"""Log rows at a given rate and tell the parent after each ``log()`` that returned. Waits to be killed."""
+"""Log rows at a given rate and tell the parent after each ``log()`` that returned. Killed, or told to finish."""
 
 from __future__ import annotations
 
+import sys
 import time
 
 from ..latency import row
@@ -17,4 +18,6 @@ for step in range(asked["rows"]):
     tracker.log(row(step), step)
     reply()
     due += 1 / asked["hertz"]
-time.sleep(60)
+sys.stdin.readline()
+tracker.finish()
+reply(done=True)

@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from ..bench import Bench
 from ..results import Result
-from . import files, imports, init, kill, lab, log, resume, server
+from . import files, imports, init, kill, lab, log, online, resume, server
 
 Measure: TypeAlias = Callable[[Bench], Iterator[Result]]
 
@@ -20,4 +20,5 @@ MEASURES: dict[str, Measure] = {
     "files": files.measure,
     "server": server.measure,
     "lab": lab.measure,
+    "online": online.measure,
 }

@@ -27,7 +27,7 @@ def measure(bench: Bench) -> Iterator[Result]:
         rounds = bench.rounds(bench.plan.file_rounds, f"files, {size // MIB} MiB", [OURS])
         for number, _ in enumerate(rounds):
             with bench.home() as home:
-                _random_file(home / "model.bin", size)
+                random_file(home / "model.bin", size)
                 for action, case in CASES.items():
                     took = ask(OURS, "files", home, action=action.split()[0], cp_first=number % 2 == 0)
                     if not took["same"]:
@@ -40,7 +40,8 @@ def measure(bench: Bench) -> Iterator[Result]:
             yield Result.of("files", case, "cp", cp[action])
 
 
-def _random_file(path: Path, size: int) -> None:
+def random_file(path: Path, size: int) -> None:
+    """Write a file that nothing can make smaller."""
     with path.open("wb") as file:
         for _ in range(size // (8 * MIB)):
             file.write(os.urandom(8 * MIB))

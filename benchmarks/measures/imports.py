@@ -27,7 +27,7 @@ def measure(bench: Bench) -> Iterator[Result]:
     with bench.home() as home:
         for tool in bench.tools:
             _import(tool, home)  # compiles the modules and warms the page cache
-        for tools in bench.rounds(bench.plan.import_rounds, "import"):
+        for tools in bench.rounds(bench.plan.import_rounds, "import", bench.tools):
             for tool in tools:
                 times[tool.name].append(_import(tool, home))
             with Kernel(home) as kernel:

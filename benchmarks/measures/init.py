@@ -16,7 +16,7 @@ BOTH = "import and init, next run"
 
 def measure(bench: Bench) -> Iterator[Result]:
     times: dict[tuple[str, str], list[float]] = defaultdict(list)
-    for tools in bench.rounds(bench.plan.init_rounds, "init"):
+    for tools in bench.rounds(bench.plan.init_rounds, "init", bench.tools):
         for tool in tools:
             with bench.home() as home:
                 for case, run in ((EMPTY, "first"), (NEXT, "second")):

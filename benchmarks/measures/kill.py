@@ -16,7 +16,7 @@ def measure(bench: Bench) -> Iterator[Result]:
     for rows, hertz in bench.plan.kill_cases:
         case = f"{rows} rows at {hertz:g} a second"
         lost: dict[str, list[float]] = defaultdict(list)
-        for tools in bench.rounds(bench.plan.kill_rounds, f"kill, {case}"):
+        for tools in bench.rounds(bench.plan.kill_rounds, f"kill, {case}", bench.tools):
             with ExitStack() as homes:
                 killed = []
                 for tool in tools:

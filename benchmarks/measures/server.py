@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from http.client import HTTPConnection, HTTPResponse
-from pathlib import Path
+from contextlib import ExitStack
+from http.client import HTTPConnection
 from urllib.parse import urlsplit
 
 from jupyter_resume.identity import RunPath
@@ -21,49 +18,21 @@ from jupyter_resume.store.writer import Writer
 
 from ..bench import Bench
 from ..child import Child
+from ..place import KEY, RESUME, Place, ours, plain
 from ..plan import MIB
 from ..results import Result
 from ..tools import OURS
 
 ROWS = 100  # of one post, as an SDK gathers them in 15 seconds
-_KEY = {"Authorization": f"Bearer {'0' * 40}", "Content-Type": "application/json"}
-_RESUME = """query RunResumeStatus($project: String, $name: String!) { model(name: $project) { id name
-  entity { id name } bucket(name: $name, missingOk: true) { id name summaryMetrics displayName logLineCount
-  historyLineCount  eventsLineCount historyTail eventsTail config tags notes wandbConfig(keys: ["t"]) } } }"""
 _UPSERT = "mutation($i: UpsertBucketInput!) { upsertBucket(input: $i) { bucket { id } } }"
 _CREATE = """mutation($f: [String!]!) { createRunFiles(input: {projectName: "p", runName: "files", files: $f}) {
   files { uploadUrl } } }"""
 
 
-@dataclass(frozen=True)
-class Place:
-    """A server that was started: where it is, and how long that took in seconds."""
-
-    name: str
-    port: int
-    ready: float
-
-    def send(self, method: str, path: str, body: bytes | None = None) -> bytes:
-        """The body of the answer; an error for any other status than 200."""
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=120)
-        try:
-            connection.request(method, path, body, _KEY)
-            answer: HTTPResponse = connection.getresponse()
-            said = answer.read()
-        finally:
-            connection.close()
-        if answer.status != 200:
-            raise RuntimeError(f"{method} {path.partition('?')[0]} was answered {answer.status}: {said[:200]!r}")
-        return said
-
-    def query(self, text: str, **variables: object) -> bytes:
-        return self.send("POST", "/graphql", json.dumps({"query": text, "variables": variables}).encode())
-
-
 def measure(bench: Bench) -> Iterator[Result]:
     with ExitStack() as stack:
         homes = [stack.enter_context(bench.home()) for _ in range(2)]
-        places = [stack.enter_context(_ours(homes[0])), stack.enter_context(_plain(homes[1]))]
+        places = [stack.enter_context(ours(homes[0])), stack.enter_context(plain(homes[1]))]
         yield Result.of("server", "ready", OURS.name, [places[0].ready])
         yield from _rows(bench, places)
         yield from _files(bench, places)
@@ -139,13 +108,13 @@ def _queries(bench: Bench, case: str, runs: int, length: int) -> Iterator[Result
         store = Store(home)
         for n in range(runs):
             _written(store, f"r{n}", length)
-        with _ours(home) as place:
+        with ours(home) as place:
             times = []
             connection = HTTPConnection("127.0.0.1", place.port, timeout=120)
             for n in range(bench.plan.serve_queries):
-                asked = {"query": _RESUME, "variables": {"project": "p", "name": f"r{n * 7 % runs}"}}
+                asked = {"query": RESUME, "variables": {"project": "p", "name": f"r{n * 7 % runs}"}}
                 began = time.perf_counter()
-                connection.request("POST", "/graphql", json.dumps(asked).encode(), _KEY)
+                connection.request("POST", "/graphql", json.dumps(asked).encode(), KEY)
                 said = json.loads(connection.getresponse().read())
                 times.append(time.perf_counter() - began)
                 if said["data"]["model"]["bucket"]["historyLineCount"] != length:
@@ -172,37 +141,3 @@ def _written(store: Store, run: str, length: int) -> None:
         )
     writer.close("finished", 0)
     store.catalog.put(writer.point)
-
-
-@contextmanager
-def _ours(home: Path) -> Iterator[Place]:
-    command = [str(OURS.python), "-m", "jupyter_resume", "serve", "--port", "0", "--home", str(home), "--quiet"]
-    with _started([*command, "--rate", "1000000"], home, OURS.name) as place:
-        yield place
-
-
-@contextmanager
-def _plain(home: Path) -> Iterator[Place]:
-    with _started([str(OURS.python), "-m", "benchmarks.inside.plain_server", str(home)], home, "plain") as place:
-        yield place
-
-
-@contextmanager
-def _started(command: list[str], home: Path, name: str) -> Iterator[Place]:
-    began = time.perf_counter()
-    with (home / "server.log").open("w") as log:
-        process = subprocess.Popen(
-            command, cwd=home, env=OURS.environment(home), stdout=subprocess.PIPE, stderr=log, text=True
-        )
-    assert process.stdout is not None
-    try:
-        said = process.stdout.readline()
-        ready = time.perf_counter() - began
-        address = next((word for word in said.split() if word.startswith("http://")), "")
-        if not address:
-            raise RuntimeError(f"The server did not start:\n{(home / 'server.log').read_text()[-2000:]}")
-        yield Place(name, urlsplit(address).port or 0, ready)
-    finally:
-        process.terminate()
-        process.wait()
-        process.stdout.close()

@@ -13,8 +13,8 @@ from ..latency import Row
 PROJECT = "benchmark"
 
 _MODULES = {
-    "jupyter_resume": "jupyter_resume_local",
-    "wandb": "wandb_offline",
+    "jupyter_resume": "jupyter_resume_run",
+    "wandb": "wandb_run",
     "trackio": "trackio_local",
     "mlflow": "mlflow_sqlite",
     "os_write": "os_write",
@@ -38,6 +38,13 @@ class Tracker(Protocol):
         """The rows of the run on disk, read without the process that wrote them."""
 
 
-def load(tool: str) -> Tracker:
-    """Import a tool and return its tracker."""
-    return cast(Tracker, import_module(f"{__name__}.{_MODULES[tool]}").Tracker())
+class OnlineTracker(Tracker, Protocol):
+    """A tracker that also keeps files, on the server that its environment names."""
+
+    def save(self, name: str) -> None:
+        """Keep a file of the working directory as it is now."""
+
+
+def load(tool: str) -> OnlineTracker:
+    """Import a tool and return its tracker; not every one of them can save files."""
+    return cast(OnlineTracker, import_module(f"{__name__}.{_MODULES[tool]}").Tracker())

@@ -38,6 +38,7 @@ def forget(shell: InteractiveShell, secret: str, where: str) -> bool:
     with contextlib.suppress(Exception):  # the history may be off, or its file in use or read-only
         with memory.db_input_cache_lock:
             memory.db_input_cache = [tuple(map(without, entry)) for entry in memory.db_input_cache]
+        memory.db.execute("PRAGMA secure_delete = ON")  # else the file may keep the old bytes
         with memory.db as connection:
             connection.execute(
                 "UPDATE history SET source = replace(source, ?, ?), source_raw = replace(source_raw, ?, ?) "

@@ -27,6 +27,7 @@ from .patience import Clock, Patience, Sleep
 from .reading import Reader, ask, text, texts
 
 _PAGE = 50  # files or names of one query
+_MOST_OF_A_STEP = 1 << 20  # rows; more at one step are taken as the server thins them
 _LONGEST_PAUSE = 300.0
 _EXPIRED = (403, 404, 410)  # what storage says of an upload address that is no longer good
 _UNKNOWN = re.compile(r"(?i)unsupported|unknown|cannot query|undefined|no such|doesn't exist|does not exist on")
@@ -208,27 +209,31 @@ class Wandb:
         """Every row of the history whose step is in ``[min_step, max_step)``, fetched a page at a time.
 
         A page that comes back full may have been thinned by the server, unless it has a row for every step: it is
-        asked for again in halves. Where steps are far apart, pages span more of them.
+        asked for again, for half the steps or for more rows of one. Where steps are far apart, pages span more.
         """
         node = self._history(queries.LAST_STEP, _named(path), path)
         last = self._read.nested(node.get("historyKeys"), "historyKeys").get("lastStep")
         known = (step_of({"_step": last}), step_of(self._read.nested(node.get("summaryMetrics"), "summaryMetrics")))
         end = 1 + max((step for step in known if step is not None), default=-1)
         end = end if max_step is None else min(end, max_step)
-        at, span = max(0, min_step), page_size
+        at, span, most = max(0, min_step), page_size, page_size
         while at < end:
             stop = min(at + span, end)
             asked = {
                 "entity": path.entity, "project": path.project, "run": path.run_id,
-                "minStep": at, "maxStep": stop, "pageSize": page_size,
+                "minStep": at, "maxStep": stop, "pageSize": most,
             }  # fmt: skip
             rows = self._read.rows(self._history(queries.HISTORY_PAGE, asked, path).get("history"), "history")
-            if len(rows) >= page_size and stop - at > 1 and len({step_of(row) for row in rows}) < stop - at:
+            full = len(rows) >= most
+            if full and len({step_of(row) for row in rows}) < stop - at:
                 span = (stop - at) // 2
                 continue
+            if full and stop - at == 1 and most < _MOST_OF_A_STEP:
+                most *= 2
+                continue
             yield from (row for row in rows if (step := step_of(row)) is None or at <= step < stop)
-            at = stop
-            span = span * 2 if len(rows) < page_size // 2 else max(page_size, span // 2) if span > page_size else span
+            at, most = stop, page_size
+            span = span * 2 if len(rows) < page_size // 2 else max(span, page_size)
 
     # Requests
 

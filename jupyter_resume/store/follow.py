@@ -50,7 +50,7 @@ def follow(record: Record, cursor: Cursor, reached: int | None = None) -> Iterat
     ``reached``: the step that the run's living writer logs next, the row of which may still grow; None if it has none.
     """
     chain = record.chain()
-    if not any(token == cursor.token and (limit is None or cursor.offset <= limit) for token, limit in chain):
+    if not _in(record, chain, cursor):
         cursor = Cursor()
     step, number = cursor.step, cursor.rows
     open_row: dict[str, Any] | None = None
@@ -87,8 +87,22 @@ def follow(record: Record, cursor: Cursor, reached: int | None = None) -> Iterat
         yield Row(opened.rows, open_row, opened, Cursor(chain[-1][0], at, number, step))
 
 
+def holds(record: Record, cursor: Cursor) -> bool:
+    """Whether a cursor is a place of the record (still), or its beginning."""
+    return not cursor.token or _in(record, record.chain(), cursor)
+
+
+def _in(record: Record, chain: list[tuple[int, int | None]], cursor: Cursor) -> bool:
+    for token, limit in chain:
+        if token == cursor.token:
+            return cursor.offset <= (record.segment(token).stat().st_size if limit is None else limit)
+    return False
+
+
 def row_at(record: Record, cursor: Cursor, number: int) -> Row | None:
     """Line ``number`` of the history, looked for from the cursor on, else from the beginning."""
+    if number < 0:
+        return None
     for start in (cursor, Cursor()) if cursor.token and cursor.rows <= number else (Cursor(),):
         for item in follow(record, start):
             if isinstance(item, Row) and item.number == number:

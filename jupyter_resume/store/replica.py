@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import weakref
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,11 @@ class Replica:
         """The server's number of a line of the record."""
         return number + self.shift(number).rows
 
+    def move(self, shift: Shift) -> None:
+        """Let lines go elsewhere, from ``shift.since`` up to where another shift begins."""
+        others = [known for known in self.shifts if known.since != shift.since]
+        self.shifts = sorted([*others, shift], key=lambda known: known.since)
+
     def dump(self) -> bytes:
         """As JSON."""
         return lines.dump_any(asdict(self))
@@ -76,7 +82,10 @@ class Replica:
             values["path"] = RunPath(**values["path"])
             values["cursor"] = Cursor(**values["cursor"])
             values["shifts"] = [Shift(**shift) for shift in values["shifts"]]
-            return cls(**values)
+            replica = cls(**values)
+            if not all(type(count) is int for count in (replica.rows, replica.events, replica.output, replica.ended)):
+                raise ValueError("a count is no number")
+            return replica
         except (AttributeError, KeyError, TypeError) as error:
             raise ValueError(str(error)) from error
 
@@ -87,6 +96,7 @@ class ReplicaFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._fd: int | None = None
+        _files.add(self)
 
     @classmethod
     def of(cls, folder: Path, base_url: str) -> ReplicaFile:
@@ -133,3 +143,16 @@ class ReplicaFile:
             with contextlib.suppress(OSError):
                 os.close(self._fd)
             self._fd = None
+
+
+_files: weakref.WeakSet[ReplicaFile] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    """A child does not hold its parent's locks: they would outlive it."""
+    for file in list(_files):
+        file.unlock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -13,7 +13,17 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..errors import KeyRejected, RemoteError, RemoteGone, RemoteMalformed, RemoteUnreachable, RunDiverged
+from ..errors import (
+    FileError,
+    KeyRejected,
+    RemoteError,
+    RemoteGone,
+    RemoteMalformed,
+    RemoteRefused,
+    RemoteUnreachable,
+    ResumeError,
+    RunDiverged,
+)
 from ..notices import Tell, tell
 from ..remote.base import Remote
 from .syncing import Syncing
@@ -21,6 +31,7 @@ from .syncing import Syncing
 INTERVAL = 15.0  # seconds between two posts of a run that logs; W&B's own client keeps this pace
 SOON = 1.0  # seconds until the first post
 BEAT = 30.0  # seconds of silence after which a sign of life is sent
+PATIENT = 4  # tries while another process sends the run, before that is told: it may be about to leave
 LONGEST = 60.0  # seconds between two tries while the server cannot be reached
 SELDOM = 300.0  # seconds between two tries when asking again is not expected to help
 
@@ -63,8 +74,9 @@ class Background:
         self._tell = tell
         self._trouble = trouble
         self._told = set() if trouble is None else {_kind(trouble)}
+        self._told_of_files: set[str] = set()
         self._list_files = list_files
-        self._failures = 0
+        self._failures = self._file_failures = 0
         self._last_post, self._sent_any = time.monotonic(), False
         self._closed = False
         self._pid = os.getpid()
@@ -79,6 +91,11 @@ class Background:
         """Begin."""
         for thread in self._threads:
             thread.start()
+
+    @property
+    def trouble(self) -> RemoteError | None:
+        """What is the matter now, if anything is."""
+        return self._trouble
 
     @property
     def standing(self) -> Standing:
@@ -98,9 +115,10 @@ class Background:
         if self._closed or self._pid != os.getpid():
             return self._trouble
         try:
-            if (error := self._send_all(ending=True)) is not None:
-                files = len(self.syncing.files_waiting())
-                what = f"{_rows(self.syncing.waiting())}{f' and {files} files' if files else ''}"
+            error = self._send_all(ending=True)
+            files = 0 if self.syncing.lost else len(self.syncing.files_waiting())
+            if (error is not None and not isinstance(error, RunDiverged)) or files:
+                what = f"{_rows(self.syncing.waiting())}{f' and {_files(files)}' if files else ''}"
                 self._tell(
                     f"run {self.syncing.replica.path} has ended here with {what} to be sent to {self.syncing.host}: "
                     "the next init of the run, or 'jupyter resume sync', does it."
@@ -115,6 +133,9 @@ class Background:
     def _send_all(self, ending: bool, if_diverged: str | None = None) -> RemoteError | None:
         if self._closed or self._pid != os.getpid():
             return self._trouble
+        if self.syncing.lost:
+            self._give_up()
+            return None
         # A thread that waits for a server that gives no answer is not waited for.
         patience = 2.0 if self._trouble else -1
         if not self._rows_busy.acquire(timeout=patience):
@@ -124,9 +145,7 @@ class Background:
                 self.syncing.verify(if_diverged)
                 self._trouble = None
             self._bring()
-            with self._files_busy:
-                for name in self.syncing.files_waiting():
-                    self.syncing.upload(name)
+            self._upload()
             if ending:
                 self.syncing.end()
             self._over()
@@ -134,8 +153,17 @@ class Background:
         except RemoteError as error:
             self._wait_after(error)
             return error
+        except (ResumeError, OSError) as error:
+            self._say_of_record(error)
+            return RemoteError(str(error))
         finally:
             self._rows_busy.release()
+
+    def _give_up(self) -> None:
+        """Another process writes the run now, and sends it."""
+        self._closed = True
+        self._files_due.set()
+        self.syncing.close()
 
     def _send_rows(self) -> None:
         pause = 0.0
@@ -148,6 +176,9 @@ class Background:
 
     def _turn(self) -> float:
         """Do what is due; the seconds until the next turn."""
+        if self.syncing.lost:
+            self._give_up()
+            return 0.0
         if isinstance(self._trouble, (RunDiverged, RemoteGone)):
             return SELDOM  # the user has been told how to go on
         try:
@@ -161,7 +192,7 @@ class Background:
         except RemoteError as error:
             return self._wait_after(error)
         except Exception as error:
-            self._say_once(f"{self.syncing.host}: {type(error).__name__}: {error}; rows wait in this machine's record.")
+            self._say_of_record(error)
             return SELDOM
         return max(self.syncing.pause, self._interval if self._sent_any else min(SOON, self._interval))
 
@@ -170,13 +201,12 @@ class Background:
         syncing = self.syncing
         if isinstance(self._trouble, KeyRejected) and (remote := self._reconnect()) is not None:
             syncing.remote = remote
+        syncing.give_way()
         if not syncing.verified:
             syncing.verify()
         if not syncing.begun:
             syncing.begin()
-        sent = False
-        while syncing.send():
-            sent = True
+        sent = syncing.send()
         return syncing.describe() or sent
 
     def _send_files(self) -> None:
@@ -189,36 +219,58 @@ class Background:
                 if self._list_files:
                     self.syncing.list_files()
                     self._list_files = False
-                for name in self.syncing.files_waiting():
-                    with self._files_busy:
-                        if not self._closed:
-                            self.syncing.upload(name)
-            except RemoteError as error:
-                self._say(error, "a file is not sent")
+                self._upload()
+                self._file_failures = 0
             except Exception as error:
-                self._say_once(f"a file is not sent: {type(error).__name__}: {error}; it is kept in this store.")
+                self._file_failures += 1
+                if self._file_failures > 1 and self._trouble is None:  # else it is told, or will be, of the rows
+                    self._say_of_file("", error)
+
+    def _upload(self) -> None:
+        """Send the files that wait, each whatever becomes of the others; raises what keeps all from being sent."""
+        for name in self.syncing.files_waiting():
+            with self._files_busy:
+                if self._closed:
+                    return
+                try:
+                    self.syncing.upload(name)
+                except (KeyRejected, RemoteGone):
+                    raise
+                except (RemoteRefused, FileError, OSError) as error:
+                    self._say_of_file(name, error)
+                else:
+                    self._told_of_files -= {name, ""}
+
+    def _say_of_file(self, name: str, error: Exception) -> None:
+        if name not in self._told_of_files:
+            self._told_of_files.add(name)
+            why = str(error) if isinstance(error, ResumeError) else f"{type(error).__name__}: {error}"
+            what = f"{name} of run {self.syncing.replica.path} is" if name else "files are"
+            self._tell(f"{what} not sent to {self.syncing.host} yet: {why.rstrip('.')}; kept in this machine's store.")
+
+    def _say_of_record(self, error: Exception) -> None:
+        self._say_once(f"{self.syncing.host}: {type(error).__name__}: {error}; rows wait in this machine's record.")
 
     def _wait_after(self, error: RemoteError) -> float:
         """Remember and tell what is the matter; the seconds until the next try."""
         self._trouble = error
         self._failures += 1
-        self._say(error)
+        if not error.data.get("held") or self._failures > PATIENT:
+            self._say(error)
+        if error.status != 429:
+            self.syncing.verified = False
         if isinstance(error, RemoteUnreachable):
-            self.syncing.verified = self.syncing.verified and error.status == 429
             backoff = min(LONGEST, 2.0 ** min(self._failures, 10)) * random.uniform(0.75, 1.25)
             return max(backoff, error.retry_after or 0.0)
-        if isinstance(error, RemoteMalformed):
-            self.syncing.verified = False
-            return LONGEST
-        return LONGEST if isinstance(error, KeyRejected) else SELDOM
+        return LONGEST if isinstance(error, (RemoteMalformed, KeyRejected)) else SELDOM
 
-    def _say(self, error: RemoteError, what: str = "") -> None:
+    def _say(self, error: RemoteError) -> None:
         then = "training goes on, what is logged waits in this machine's record"
         if isinstance(error, (RemoteUnreachable, RemoteMalformed)):
             then += " and is sent when the server answers again"
         elif not isinstance(error, RunDiverged):
             then += "; send it later with 'jupyter resume sync'"
-        self._say_once(f"{what + ': ' if what else ''}{_plain(error)}; {then}.", what + _kind(error))
+        self._say_once(f"{_plain(error)}; {then}.", _kind(error))
 
     def _say_once(self, text: str, kind: str | None = None) -> None:
         """Tell it unless it was told since the server last took data."""
@@ -228,7 +280,7 @@ class Background:
 
     def _over(self) -> None:
         if self._trouble is not None and self._told:
-            self._tell(f"{self.syncing.host} takes data again; everything that waited was sent.")
+            self._tell(f"{self.syncing.host} takes data again; every row that waited was sent.")
         self._trouble, self._failures = None, 0
         self._told.clear()
 
@@ -247,6 +299,10 @@ def _kind(error: RemoteError) -> str:
 
 def _plain(error: RemoteError) -> str:
     return str(error).rstrip(".")
+
+
+def _files(count: int) -> str:
+    return "1 file" if count == 1 else f"{count} files"
 
 
 def _rows(count: int) -> str:

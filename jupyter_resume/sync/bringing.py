@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..errors import InvalidInput, RunInUse
+from ..errors import FileError, InvalidInput, RunInUse, RunMissing
 from ..identity import DEFAULT_ENTITY, RunPath
 from ..notices import Tell, tell
 from ..remote.base import Remote
@@ -30,8 +30,9 @@ class Brought:
     def __str__(self) -> str:
         if not self.rows and not self.files:
             return f"{self.run}: everything is there already, {self.url}"
-        files = f" and {len(self.files)} files" if self.files else ""
-        return f"{self.run}: {self.rows} rows{files} sent, {self.url}"
+        what = [f"{count} {noun if count == 1 else noun + 's'}" for count, noun in ((self.rows, "row"),
+                (len(self.files), "file")) if count]  # fmt: skip
+        return f"{self.run}: {' and '.join(what)} sent, {self.url}"
 
 
 def bring(
@@ -55,6 +56,8 @@ def bring(
             "is only sent can be appended."
         )
     record = store.record(run)
+    if record.tail() is None:
+        raise RunMissing(f"There is no run {run} in the store {store.home}: list them with 'jupyter resume runs'.")
     file = store.replica(run, remote.base_url)
     if not file.lock():
         raise RunInUse(f"Run {run} is being sent to {remote.base_url} by another process: wait for it.")
@@ -74,19 +77,19 @@ def send_all(
     syncing.verify(if_diverged)
     if not syncing.anything():
         return 0, ()
-    before = syncing.replica.rows
     syncing.begin()
-    while syncing.send():
-        pass
-    rows = syncing.replica.rows - before
+    syncing.send()
     sizes = {name: entry.size for name, entry in syncing.files().items()}
     sent = []
     for name in syncing.files_waiting():
         sending(name, sizes[name])
-        if syncing.upload(name):
-            sent.append(name)
+        try:
+            if syncing.upload(name):
+                sent.append(name)
+        except FileError as error:
+            syncing.tell(f"{name} of run {syncing.replica.path} is not sent: {error}")
     syncing.end()
-    return rows, tuple(sent)
+    return syncing.rows_sent, tuple(sent)
 
 
 def path_there(run: RunPath, entity: str) -> RunPath:

@@ -46,10 +46,10 @@ def description(said: Mapping[str, Any], replica: Replica, before: Mapping[str, 
     """What is told now; of what was told ``before`` only what has changed."""
 
     def changed(key: str) -> Any:
-        value = said[key]
-        if before is None:
-            return value or None  # on beginning, what nobody has said leaves what the server has
-        return None if value == before.get(key) else value if value is not None else ""
+        value, known = said[key] or None, (replica.said if before is None else before).get(key) or None
+        if value is None:  # what nobody ever said leaves what the server has
+            return None if known is None else ""
+        return value if before is None or value != known else None
 
     tags = changed("tags")
     return Description(
@@ -73,6 +73,17 @@ def said_there(there: RemotePoint) -> dict[str, Any]:
     }
 
 
+def told(summary: Mapping[str, Any], runtime: float, rows: int, last: Mapping[str, Any]) -> dict[str, Any]:
+    """The summary as a server is told it: its step is that of the ``last`` row there, so that it never runs ahead.
+
+    Where no row was ever logged (``rows``) the summary's step is the server's own, and stays.
+    """
+    said = {**summary, "_wandb": {"runtime": int(runtime)}}
+    if rows:
+        said.pop("_step", None)
+    return {**said, "_step": last["_step"]} if "_step" in last else said
+
+
 def with_others(said: Mapping[str, Any], base: Mapping[str, Any], there: RemotePoint) -> dict[str, Any]:
     """What is said here, with what others have changed on the server since ``base`` was said."""
     theirs = said_there(there)
@@ -86,14 +97,14 @@ def take_description(point: ResumePoint, there: RemotePoint, replica: Replica) -
     """Bring in what was changed on the server: config, name, notes and tags."""
     base = replica.said
     point.config = merge(base.get("config", {}), point.config, there.config)
-    here = {key: value for key in ("name", "notes", "tags") if (value := point.meta.get(key))}
-    known = {key: value for key in here if (value := base.get(key))}
-    beyond = {key: value for key, value in said_there(there).items() if key != "config" and value}
+    theirs = {key: value or None for key, value in said_there(there).items() if key != "config"}
     if there.name == point.run_id:
-        beyond.pop("name", None)
+        theirs["name"] = base.get("name") or None  # what a run is called that nobody has named
+    known = {key: base.get(key) or None for key in theirs}
+    merged = merge(known, {key: point.meta.get(key) or None for key in theirs}, theirs)
     point.meta = {
-        **{key: value for key, value in point.meta.items() if key not in ("name", "notes", "tags")},
-        **merge(known, here, beyond),
+        **{key: value for key, value in point.meta.items() if key not in theirs},
+        **{key: value for key, value in merged.items() if value is not None},
     }
 
 

@@ -9,7 +9,7 @@ from ..remote.base import Lines
 from ..store import lines
 from ..store.follow import Cursor, Row, follow
 from ..store.record import Record
-from ..store.replica import Replica
+from ..store.replica import Replica, Shift
 from .relation import moved
 
 MOST_BYTES = 4 << 20  # of lines in one post
@@ -19,7 +19,10 @@ _OURS = ("_step", "_timestamp", "_runtime")
 
 @dataclass
 class Batch:
-    """Lines for one post, and how far the record has been sent when the server has taken it."""
+    """Lines for one post, and how far the record has been sent when the server has taken it.
+
+    ``shifts`` close the gaps that damaged lines have left in the record's numbers.
+    """
 
     rows: list[str] = field(default_factory=list)
     first: int = 0
@@ -28,18 +31,23 @@ class Batch:
     cursor: Cursor = field(default_factory=Cursor)
     last: dict[str, Any] = field(default_factory=dict)
     too_long: list[int] = field(default_factory=list)
+    shifts: list[Shift] = field(default_factory=list)
     full: bool = False
 
     def __bool__(self) -> bool:
         return bool(self.rows or self.streams)
 
 
-def gather(record: Record, replica: Replica, reached: int | None, most: int = MOST_BYTES) -> Batch:
+def gather(
+    record: Record, replica: Replica, reached: int | None, most: int = MOST_BYTES, longest: int = MOST_LINE
+) -> Batch:
     """The next batch: rows from ``replica.rows`` on, with the events and output that lie between them.
 
-    ``reached``: see `follow`. At least one line is taken if there is one, however long.
+    ``reached``: see `follow`. At least one line is taken if there is one; of one longer than ``longest`` only what
+    every row has.
     """
     batch = Batch(number=replica.rows, cursor=replica.cursor, last=replica.last)
+    batch.first = replica.there(replica.rows)
     size = 0
     texts: dict[str, list[str]] = {}
     known = {"events": replica.events, "output": replica.output}
@@ -48,15 +56,19 @@ def gather(record: Record, replica: Replica, reached: int | None, most: int = MO
         if isinstance(item, Row):
             if item.number >= replica.rows:
                 shift = replica.shift(item.number)
-                place, row = item.number + shift.rows, moved(item.row, shift.steps)
+                row = moved(item.row, shift.steps)
                 text = lines.dump_exact(row).decode()
-                if len(text) > MOST_LINE:
-                    batch.too_long.append(row["_step"])
+                too_long = len(text) > longest
+                if too_long:
                     text = lines.dump_exact({key: row[key] for key in _OURS if key in row}).decode()
-                if batch.rows and (place != batch.first + len(batch.rows) or size + len(text) > most):
+                if batch.rows and size + len(text) > most:
                     batch.full = True
                     break
-                batch.first = batch.first if batch.rows else place
+                if too_long:
+                    batch.too_long.append(row["_step"])
+                rows = batch.first + len(batch.rows) - item.number
+                if rows != max([shift, *batch.shifts], key=lambda known: known.since).rows:
+                    batch.shifts.append(Shift(item.number, rows, shift.steps))
                 batch.rows.append(text)
                 batch.number, batch.last = item.number + 1, row
                 size += len(text)

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 from ..errors import InvalidInput
 from ..remote.base import RemotePoint
-from ..store.follow import Cursor
+from ..store.follow import Cursor, Row
 from ..store.record import Record, ResumePoint
 from ..store.replica import Replica, Shift
 from .merge import merge, take_description, take_history
-from .relation import Diverged, InStep, relate
+from .relation import Diverged, GoneOn, InStep, Scan, relate
 
 CHOICES = ("adopt", "append", "fork")
 
@@ -34,45 +34,93 @@ class Reconciled:
 
 
 def reconcile(
-    record: Record | None, point: ResumePoint, replica: Replica, there: RemotePoint | None, choice: str | None = None
+    record: Record | None,
+    point: ResumePoint,
+    replica: Replica,
+    there: RemotePoint | None,
+    scan: Scan,
+    choice: str | None = None,
 ) -> Reconciled:
     """Change ``point`` and ``replica`` so that the run goes on from both; ``record`` is None for one that is not here.
 
-    What is `Diverged` is returned and left as it is, unless ``choice`` is ``"adopt"`` or ``"append"``.
+    What is `Diverged` is returned and left as it is, unless ``choice`` is ``"adopt"`` or ``"append"``. ``scan``: see
+    `relate`; it may raise.
     """
-    if there is None:
+    if there is None or record is None:
         forget(replica)
+    if there is None:
         return Reconciled()
-    relation = None if record is None else relate(record, replica, there)
-    if isinstance(relation, Diverged) and choice not in ("adopt", "append"):
-        return Reconciled(diverged=relation)
+    relation = GoneOn() if record is None else relate(record, replica, there, scan)
     rewound_to = None
     if isinstance(relation, InStep):
-        replica.rows, replica.cursor, replica.last = relation.rows, relation.cursor, relation.last
+        go_on(replica, relation)
+        _raise_steps(point, replica)
+        point.last_step = max(point.last_step, there.last_step)
+        point.runtime = max(point.runtime, there.runtime)
         theirs = {key: value for key, value in there.summary.items() if not key.startswith("_")}
         point.summary = {**point.summary, **merge(replica.summary, point.summary, theirs)}
-    elif isinstance(relation, Diverged) and choice == "append":
-        shift = Shift(relation.first.number, there.rows - relation.first.number, 0)
-        steps = max(0, there.next_step - relation.first.row["_step"])
-        before = [known for known in replica.shifts if known.since < shift.since]
-        replica.rows, replica.cursor, replica.last = shift.since, relation.first.start, dict(there.tail)
-        replica.shifts = [*before, Shift(shift.since, shift.rows, steps), Shift(point.rows, shift.rows, 0)]
-        point.last_step += steps
-        point.summary = {**{k: v for k, v in there.summary.items() if k != "_wandb"}, **point.summary}
+    elif isinstance(relation, GoneOn):
+        _follow(point, replica, there)
+    elif choice == "append":
+        append(replica, relation.first, there)
+        _raise_steps(point, replica)
+        point.summary = {**{k: v for k, v in there.summary.items() if not k.startswith("_")}, **point.summary}
         point.summary["_step"] = point.last_step
+    elif choice == "adopt":
+        rewound_to = adopt(point, replica, relation, there)
     else:
-        if isinstance(relation, Diverged):
-            rewound_to = relation.first.start.token, relation.first.start.offset
-            point.rows, replica.cursor = relation.first.number, relation.first.start
-            point.last_step, point.summary, point.runtime = -1, {}, 0.0
-        known = point.rows
-        take_history(point, there)
-        point.rows = max(known, there.rows)  # the record's own numbers only ever rise
-        replica.rows, replica.last = point.rows, dict(there.tail)
-        replica.shifts.append(Shift(point.rows, there.rows - point.rows, 0))
+        return Reconciled(diverged=relation)
     take_description(point, there, replica)
     take_counts(replica, there)
     return Reconciled(rewound_to=rewound_to)
+
+
+def go_on(replica: Replica, relation: InStep) -> None:
+    """The server lacks what lies behind the cursor, and nothing else."""
+    replica.rows, replica.cursor, replica.last = relation.rows, relation.cursor, relation.last
+    if not relation.rows:
+        replica.shifts = []
+    if relation.shift is not None:
+        replica.shifts = [known for known in replica.shifts if known.since < relation.rows]
+        replica.move(relation.shift)
+
+
+def append(replica: Replica, first: Row, there: RemotePoint) -> int:
+    """Let the rows from ``first`` on go behind what the server has; by how many steps they are moved."""
+    steps: int = max(0, there.next_step - first.row["_step"])
+    replica.shifts = [known for known in replica.shifts if known.since < first.number]
+    replica.move(Shift(first.number, there.rows - first.number, steps))
+    replica.rows, replica.cursor, replica.last = first.number, first.start, dict(there.tail)
+    return steps
+
+
+def adopt(point: ResumePoint, replica: Replica, relation: Diverged, there: RemotePoint) -> tuple[int, int]:
+    """Stand where the server stands; where the record is cut, so that the rows that wait here are set aside."""
+    start = relation.first.start
+    point.rows, point.last_step, point.summary, point.runtime = relation.first.number, start.step, {}, 0.0
+    replica.cursor = start
+    _follow(point, replica, there)
+    return start.token, start.offset
+
+
+def _follow(point: ResumePoint, replica: Replica, there: RemotePoint) -> None:
+    known = point.rows, point.last_step
+    take_history(point, there)
+    point.rows = max(known[0], there.rows)  # the record's own numbers, and its steps, only ever rise
+    point.last_step = max(known[1], there.last_step)
+    replica.rows, replica.last = point.rows, dict(there.tail)
+    replica.summary = dict(there.summary)
+    replica.shifts = [shift for shift in replica.shifts if shift.since < point.rows]
+    replica.move(Shift(point.rows, there.rows - point.rows, 0))
+
+
+def _raise_steps(point: ResumePoint, replica: Replica) -> None:
+    """What is logged from now on has the steps of the server, also where rows before it are moved."""
+    shift = replica.shift(point.rows)
+    if shift.steps:
+        point.last_step += shift.steps
+        point.summary["_step"] = point.last_step
+        replica.move(Shift(point.rows, shift.rows, 0))
 
 
 def forget(replica: Replica) -> None:

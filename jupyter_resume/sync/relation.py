@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ..remote.base import RemotePoint, step_of
-from ..store.follow import Cursor, Row, follow, row_at
+from ..store.follow import Cursor, Row, follow, holds, row_at
 from ..store.record import Record
-from ..store.replica import Replica
+from ..store.replica import Replica, Shift
 
+Scan = Callable[[int, int], Iterable[Mapping[str, Any]]]
 _CLOSE = 0.01  # seconds that a timestamp may lose on its way
 
 
@@ -19,17 +20,21 @@ _CLOSE = 0.01  # seconds that a timestamp may lose on its way
 class InStep:
     """All that the server has is here too; ``rows`` is the first line that it lacks, which lies at ``cursor``.
 
-    ``last`` is the row before, as the server has it.
+    ``last`` is the row before, as the server has it; ``shift`` is where the lines go from there on, if that was not
+    known.
     """
 
     rows: int
     cursor: Cursor
     last: dict[str, Any]
+    shift: Shift | None = None
 
 
 @dataclass(frozen=True)
 class GoneOn:
-    """The server has rows that are not here, and nothing waits here."""
+    """The server has rows that are not here, and nothing waits here but the row that may still grow."""
+
+    open_row: Row | None = None
 
 
 @dataclass(frozen=True)
@@ -44,22 +49,70 @@ class Diverged:
 Relation = InStep | GoneOn | Diverged
 
 
-def relate(record: Record, replica: Replica, there: RemotePoint | None) -> Relation:
-    """Compare a record with what the server says of the run; None: it has no such run."""
-    if there is None or (not there.started and not there.rows):
+def relate(
+    record: Record, replica: Replica, there: RemotePoint | None, scan: Scan, reached: int | None = None
+) -> Relation:
+    """Compare a record with what the server says of the run; None: it has no such run.
+
+    ``scan`` gives the server's rows from a step on and below another; it is asked only where the server has rows that
+    are not known here. ``reached``: see `follow`.
+    """
+    if there is None or (not there.rows and (not there.started or there.last_step < 0 or replica.rows)):
         return InStep(0, Cursor(), {})
-    if there.rows == replica.there(replica.rows) and _plausible(replica, there):
+    rows = _rows(record)
+    known = holds(record, replica.cursor) and replica.rows <= rows
+    if known and there.rows == replica.there(replica.rows) and _plausible(replica, there):
         return InStep(replica.rows, replica.cursor, dict(there.tail) or replica.last)
-    if there.rows:
-        shift = next((s for s in reversed(replica.shifts) if s.since + s.rows < there.rows), None)
-        number = there.rows - 1 - (shift.rows if shift else 0)
-        row = row_at(record, replica.cursor, number)
-        if row and same(moved(row.row, shift.steps if shift else 0), there.tail):
-            return InStep(number + 1, row.end, dict(there.tail))
-    waiting = [row for row in follow(record, replica.cursor) if isinstance(row, Row) and row.number >= replica.rows]
-    if not waiting:
-        return GoneOn()
-    return Diverged(waiting[0], len(waiting), waiting[-1].row["_step"])
+    if there.rows and (found := _find_tail(record, replica, there)):
+        return found
+    start = replica.cursor if known else Cursor()
+    here = [row for row in follow(record, start) if isinstance(row, Row) and not (known and row.number < replica.rows)]
+    waiting = _not_there(here, replica, scan)
+    if waiting and (waiting[0].row["_step"] < reached if reached is not None else True):
+        return Diverged(waiting[0], len(waiting), waiting[-1].row["_step"])
+    return GoneOn(waiting[0] if waiting else None)
+
+
+def _rows(record: Record) -> int:
+    tail = record.tail()
+    return 0 if tail is None else tail.point.rows
+
+
+def _find_tail(record: Record, replica: Replica, there: RemotePoint) -> InStep | None:
+    """Where the server's last row is in the record: at its number, or wherever else the same was logged."""
+    shift = next((s for s in reversed(replica.shifts) if s.since + s.rows < there.rows), Shift())
+    row = row_at(record, replica.cursor, there.rows - 1 - shift.rows)
+    if row and same(moved(row.row, shift.steps), there.tail):
+        return InStep(row.number + 1, row.end, dict(there.tail))
+    found: tuple[int, Row] | None = None
+    for item in follow(record, Cursor()) if "_timestamp" in there.tail else ():
+        if isinstance(item, Row) and (steps := _moved_by(item.row, there.tail)) is not None:
+            found = steps, item
+    if found is None:
+        return None
+    number = found[1].number + 1
+    return InStep(number, found[1].end, dict(there.tail), Shift(number, there.rows - number, found[0]))
+
+
+def _moved_by(here: Mapping[str, Any], there: Mapping[str, Any]) -> int | None:
+    """By how many steps a row was moved on its way to the server; None if it is another one."""
+    step = step_of(there)
+    steps = 0 if step is None else step - here["_step"]
+    if step is None or steps < 0 or here.keys() != there.keys() or not same(moved(here, steps), there):
+        return None
+    return steps
+
+
+def _not_there(rows: list[Row], replica: Replica, scan: Scan) -> list[Row]:
+    """The rows from the first on that the server does not have: the answer to a post may have been lost."""
+    if not rows:
+        return rows
+    steps = [row.row["_step"] + replica.shift(row.number).steps for row in rows]
+    theirs = {step_of(row): row for row in scan(steps[0], steps[-1] + 1)}
+    for count, (row, step) in enumerate(zip(rows, steps, strict=True)):
+        if step not in theirs or not same({**row.row, "_step": step}, theirs[step]):
+            return rows[count:]
+    return []
 
 
 def _plausible(replica: Replica, there: RemotePoint) -> bool:
@@ -70,17 +123,22 @@ def _plausible(replica: Replica, there: RemotePoint) -> bool:
 
 
 def same(here: Mapping[str, Any], there: Mapping[str, Any]) -> bool:
-    """Whether two rows are one: the same step, logged at the same time."""
+    """Whether two rows are one: the same step, logged at the same time, and no value that says otherwise."""
     if step_of(here) != step_of(there):
         return False
     at, also = here.get("_timestamp"), there.get("_timestamp")
-    if isinstance(at, (int, float)) and isinstance(also, (int, float)):
-        return abs(at - also) <= _CLOSE
-    return all(
-        math.isclose(value, there[key], rel_tol=1e-9)
-        for key, value in here.items()
-        if not key.startswith("_") and isinstance(value, (int, float)) and isinstance(there.get(key), (int, float))
-    )
+    if isinstance(at, (int, float)) and isinstance(also, (int, float)) and abs(at - also) > _CLOSE:
+        return False
+    return not any(_contradict(value, there.get(key)) for key, value in here.items() if not key.startswith("_"))
+
+
+def _contradict(here: Any, there: Any) -> bool:
+    """Whether two values cannot be one; a server may write what JSON has no word for in another way."""
+    if there is None or not isinstance(here, (int, float, str)) or here != here or here in (math.inf, -math.inf):
+        return False
+    if isinstance(here, str) or not isinstance(there, (int, float)):
+        return bool(here != there)
+    return not math.isclose(here, there, rel_tol=1e-9)
 
 
 def moved(row: Mapping[str, Any], steps: int) -> dict[str, Any]:

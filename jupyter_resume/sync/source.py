@@ -44,11 +44,15 @@ class Look:
 
 @dataclass(frozen=True)
 class Source:
-    """A run to be brought to a remote: where its record is, how it stands when that is asked, how many rows it has."""
+    """A run to be brought to a remote: where its record is, how it stands when that is asked, how many rows it has.
+
+    ``lost`` says whether another process has taken it over.
+    """
 
     record: Record
     look: Callable[[], Look]
     rows: Callable[[], int]
+    lost: Callable[[], bool] = lambda: False
 
 
 def written_here(writer: Writer, step: Callable[[], int]) -> Source:
@@ -60,7 +64,7 @@ def written_here(writer: Writer, step: Callable[[], int]) -> Source:
             reached = None if writer.closed else -1 if writer.in_memory else step()
             return Look.of(writer.point, reached, ended=writer.closed)
 
-    return Source(writer.record, look, lambda: writer.point.rows)
+    return Source(writer.record, look, lambda: writer.point.rows, lambda: writer.overtaken or writer.forked)
 
 
 def in_store(record: Record) -> Source:

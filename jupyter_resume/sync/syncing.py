@@ -6,14 +6,17 @@ numbers that follow what it has, and never over what another machine has put the
 
 from __future__ import annotations
 
+import contextlib
+import secrets
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from ..digests import md5_of
-from ..errors import RemoteRefused, RemoteUnreachable, RunDiverged
+from ..errors import FileDamaged, RemoteRefused, RemoteUnreachable, RunDiverged
 from ..identity import DEFAULT_ENTITY, RunPath
 from ..notices import Tell, tell
 from ..remote.base import Lines, Post, Remote, RemoteFile, RemotePoint
@@ -21,12 +24,16 @@ from ..store import lines
 from ..store.blobs import Blobs
 from ..store.record import FileEntry
 from ..store.replica import Replica, ReplicaFile, Shift
+from ..transfer import digest_of
 from . import merge, outbox
 from .outbox import Batch, gather
-from .reconcile import forget, take_counts
+from .reconcile import append, forget, go_on, take_counts
 from .relation import Diverged, GoneOn, InStep, relate
 from .source import Look, Source
 
+_WRITTEN = ("running", "pending", "preempting")  # states of a run that somebody writes
+_SMALL = 1 << 12  # bytes that any server takes
+MARK = "cli_version"  # where a run's config says which client began to write it last: every SDK puts its own there
 FRESH = 10.0  # seconds that the server's last word of where it stands is relied on
 Stopped = Callable[[bool], None]
 
@@ -52,24 +59,33 @@ class Syncing:
         self.remote = remote
         self.replica = replica
         self.shared = shared
+        self._mark: str | None = None
         self.verified = self.begun = False
         self._source = source
         self._blobs = blobs
         self._file = file
         self._stopped = stopped
-        self._tell = tell
+        self.tell = tell
         self._lock = threading.RLock()
-        self._most = outbox.MOST_BYTES
+        self._most, self._longest = outbox.MOST_BYTES, outbox.MOST_LINE
         self._seen: tuple[dict[str, Any], dict[str, Any], RemotePoint] | None = None
-        self._md5s: dict[str, str | None] | None = None
+        self._md5s: dict[str, str | None] = {}
+        self._listed = False
         self.files_there: dict[str, RemoteFile] = {}
         self._checked = time.monotonic()
+        self._held = False
         self.pause = 0.0
+        self.rows_sent = 0
 
     @property
     def host(self) -> str:
         """The server, for a person."""
         return host_of(self.remote.base_url)
+
+    @property
+    def lost(self) -> bool:
+        """Whether another process has taken the run over: what is logged here is no part of it any more."""
+        return self._source.lost()
 
     def waiting(self) -> int:
         """About how many rows the server lacks."""
@@ -78,103 +94,179 @@ class Syncing:
     def verify(self, if_diverged: str | None = None) -> None:
         """Ask where the server stands, and go on from there. Raises RunDiverged if that cannot be decided here.
 
-        ``if_diverged="append"``: rows that wait here go behind what the server has.
+        ``if_diverged="append"``: rows that wait here go behind what the server has, as those of a ``shared`` run do.
         """
         self._hold()
         if self.replica.path.entity == DEFAULT_ENTITY and self.replica.storage_id is None:
             self.replica.path = replace(self.replica.path, entity=self.remote.account().entity)
         there = self.remote.resume_point(self.replica.path)
-        relation = relate(self._source.record, self.replica, there)
+        look = self._source.look()
+        scan = partial(self.remote.scan, self.replica.path)
+        relation = relate(self._source.record, self.replica, there, scan, look.reached)
         with self._lock:
-            if isinstance(relation, InStep):
-                self.replica.rows, self.replica.cursor = relation.rows, relation.cursor
-                self.replica.last = relation.last
-            elif there is not None and (isinstance(relation, GoneOn) or if_diverged == "append"):
-                self._append_behind(there, relation)
-            elif there is not None:
-                assert isinstance(relation, Diverged)
-                raise diverged(self.replica.path, self.remote.base_url, relation, there)
             if there is None:
                 forget(self.replica)
+            elif isinstance(relation, InStep):
+                go_on(self.replica, relation)
+            elif isinstance(relation, GoneOn):
+                self._go_on_behind(relation, there, look)
+            elif if_diverged == "append" or self.shared:
+                self._tell_of_steps(append(self.replica, relation.first, there), there)
             else:
+                raise diverged(self.replica.path, self.remote.base_url, relation, there)
+            if there is not None:
                 take_counts(self.replica, there)
             # What it had been told from here, beside what it has now: others may have changed the rest.
             self._seen = None if there is None else (self.replica.said, self.replica.summary, there)
         self.verified, self._checked = True, time.monotonic()
 
-    def _append_behind(self, there: RemotePoint, relation: GoneOn | Diverged) -> None:
-        look = self._source.look()
-        if isinstance(relation, Diverged):
-            number, step = relation.first.number, relation.first.row["_step"]
+    def _go_on_behind(self, relation: GoneOn, there: RemotePoint, look: Look) -> None:
+        """What is logged from now on goes behind what somebody else has put there."""
+        if relation.open_row is not None:
+            self._tell_of_steps(append(self.replica, relation.open_row, there), there)
+            return
+        steps = 0 if look.reached is None else max(0, there.next_step - look.reached)
+        self.replica.shifts = [shift for shift in self.replica.shifts if shift.since < look.rows]
+        self.replica.move(Shift(look.rows, there.rows - look.rows, steps))
+        self.replica.rows, self.replica.last = look.rows, dict(there.tail)
+        self.replica.summary = {**self.replica.summary, **{k: v for k, v in there.tail.items() if k == "_step"}}
+        if look.reached is None:
+            self.replica.ended = look.sessions  # how it ended here was before that
         else:
-            number, step = look.rows, look.reached if look.reached is not None else there.next_step
-        shift = Shift(number, there.rows - number, max(0, there.next_step - step))
-        self.replica.shifts = [s for s in self.replica.shifts if s.since < number] + [shift]
-        self.replica.rows, self.replica.last = number, dict(there.tail)
-        if isinstance(relation, Diverged):
-            self.replica.cursor = relation.first.start
-        self._tell(
-            f"run {self.replica.path} has gone on at {self.host}, to step {there.last_step}: rows that are logged here "
-            f"follow it there" + (f", {shift.steps} steps higher." if shift.steps else ".")
-        )
+            self._tell_of_steps(steps, there)
+
+    def _tell_of_steps(self, steps: int, there: RemotePoint) -> None:
+        if not self.shared:  # there it is what was asked for
+            self.tell(
+                f"run {self.replica.path} has gone on at {self.host}, to step {there.last_step}: rows that are logged "
+                "here follow it there" + (f", {steps} steps higher." if steps else ".")
+            )
+
+    def share(self) -> None:
+        """Let others join the run. One that begins to write to it writes over the mark that `begin` leaves there."""
+        self.shared, self._mark = True, self._mark or f"0.0.0+jupyter-resume.{secrets.token_hex(8)}"
+        self.begun = False
+
+    def give_way(self) -> None:
+        """Raise RemoteUnreachable while somebody who was let in writes the run: W&B's SDK counts its lines by itself.
+
+        Its rows would stand at the numbers of those that are sent from here meanwhile. It is seen from its beginning
+        on; in the moment between its question for the run's lines and that it is not.
+        """
+        if self._mark is None or not self.begun:
+            return
+        there = self.remote.resume_point(self.replica.path)
+        if there is None or there.internal.get(MARK) == self._mark:
+            return
+        if self.remote.run(self.replica.path).state in _WRITTEN:
+            raise RemoteUnreachable(
+                f"Run {self.replica.path} is being written by another client, which has joined it at {self.host}: "
+                "what is logged here is sent when that one has ended.",
+                held=True,
+            )
+        self.begun = self.verified = False
 
     def begin(self) -> None:
         """Begin the run on the server, or go on with it there."""
         self._hold()
         look = self._source.look()
-        said = self._with_others(look.said)
-        begun = self.remote.begin(self.replica.path, merge.description(said, self.replica), self.replica.storage_id)
+        said = merge.description(self._with_others(look.said), self.replica)
+        mark = self._mark
+        if mark is not None:
+            said = replace(said, internal={**said.internal, MARK: mark})
+        begun = self.remote.begin(self.replica.path, said, self.replica.storage_id)
         with self._lock:
             self.replica.path = begun.path
             self.replica.storage_id = begun.storage_id or self.replica.storage_id
             self.replica.said = look.said
             self._save()
-        self.begun = True
+        self.begun = mark == self._mark
+        if mark is not None:
+            there = self.remote.resume_point(begun.path)
+            if there is None or there.internal.get(MARK) != mark:
+                self._mark = None  # a server that does not keep it
         if begun.rows is not None and begun.rows > self.replica.there(self.replica.rows):
             self.verify()  # somebody else has written since we asked
 
     def _hold(self) -> None:
+        """Be the only one that brings this replica up to date; go on from what another process has done before."""
+        if self._held:
+            return
         if not self._file.lock():
-            raise RemoteUnreachable(f"Run {self.replica.path} is being sent to {self.host} by another process.")
+            raise RemoteUnreachable(
+                f"Run {self.replica.path} is being sent to {self.host} by another process.", held=True
+            )
+        self._held = True
+        known = self._file.load()
+        if known is not None and known.in_step_at > self.replica.in_step_at:
+            self.replica, self.verified = known, False
+
+    def remember(self) -> None:
+        """Write down where the replica stands; not if another process is bringing it up to date."""
+        with contextlib.suppress(RemoteUnreachable), self._lock:
+            self._hold()
+            self._save()
 
     def send(self) -> bool:
-        """Send one post of what is new; False if there was nothing. An error leaves it to be sent again."""
+        """Send all that is new now, in posts; False if there was nothing. An error leaves it to be sent again."""
+        sent, more = False, True
+        while more:
+            posted, more = self._send()
+            sent |= posted
+        return sent
+
+    def _send(self) -> tuple[bool, bool]:
+        """Send one post; whether anything was sent, and whether more was there already."""
         look = self._source.look()
-        batch = gather(self._source.record, self.replica, look.reached, self._most)
+        batch = self._gather(look)
         if batch.rows and self._stale():
             self.verify()  # another machine may have gone on with the run: its lines are not written over
-            batch = gather(self._source.record, self.replica, look.reached, self._most)
+            batch = self._gather(look)
         summary = self._summary(look, batch)
         changed = merge.differ(summary, self.replica.summary)
         if not batch and not changed:
             self.replica.cursor = batch.cursor
-            return False
+            return False, False
         try:
             self._post(
                 Post(
                     rows=Lines(batch.first, batch.rows) if batch.rows else None,
                     events=batch.streams.get("events"),
                     output=batch.streams.get("output"),
-                    summary=lines.dump_exact(summary).decode() if changed else None,
+                    summary=self._summary_with_others(summary) if changed else None,
                 )
             )
         except RemoteRefused as error:
-            if error.status != 413 or self._most < 1 << 12:
+            if error.status != 413 or not self._make_smaller(batch):
                 raise
-            self._most //= 2  # a smaller post may pass
-            return True
+            return False, True
         for step in batch.too_long:
-            self._tell(
+            self.tell(
                 f"the row of step {step} is too long for {self.host}: it is whole in this machine's record, and only "
                 "its step was sent."
             )
+        self.rows_sent += len(batch.rows)
         with self._lock:
+            for shift in batch.shifts:
+                self.replica.move(shift)
             self.replica.rows, self.replica.cursor, self.replica.last = batch.number, batch.cursor, batch.last
             for stream, sent in batch.streams.items():
                 setattr(self.replica, stream, sent.offset + len(sent.texts))
             self.replica.summary = summary
             self._save()
-        return True
+        return True, batch.full
+
+    def _gather(self, look: Look) -> Batch:
+        return gather(self._source.record, self.replica, look.reached, self._most, self._longest)
+
+    def _make_smaller(self, batch: Batch) -> bool:
+        """Post less at once, or less of a row that is too long by itself; False if neither can be."""
+        if len(batch.rows) == 1 and not batch.streams:
+            size = len(batch.rows[0])
+            self._longest = min(self._longest, size - 1)
+            return not batch.too_long and size > _SMALL
+        self._most //= 2
+        return self._most >= _SMALL
 
     def _stale(self) -> bool:
         """Whether somebody else may have written to the run since the server was asked."""
@@ -185,14 +277,16 @@ class Syncing:
         return said if self._seen is None else merge.with_others(said, self._seen[0], self._seen[2])
 
     def _summary(self, look: Look, batch: Batch) -> dict[str, Any]:
-        """The summary as it is with the rows that the server has then, so that it never runs ahead of them."""
-        _, base, there = self._seen or ({}, {}, None)
-        summary = dict(look.summary) if there is None else merge.merge(base, look.summary, there.summary)
-        summary["_wandb"] = {"runtime": int(look.runtime)}
-        summary.pop("_step", None)
-        if (step := batch.last.get("_step")) is not None:
-            summary["_step"] = step
-        return summary
+        """The summary as it is with the rows that the server has then."""
+        return merge.told(look.summary, look.runtime, look.rows, batch.last)
+
+    def _summary_with_others(self, summary: dict[str, Any]) -> str:
+        """The summary that is sent: whole, with what others have put there."""
+        if self._seen is not None:
+            _, base, there = self._seen
+            theirs = merge.merge(base, summary, there.summary)
+            summary = {**summary, **theirs, **{key: summary[key] for key in ("_wandb", "_step") if key in summary}}
+        return lines.dump_exact(summary).decode()
 
     def describe(self) -> bool:
         """Tell the server what has changed of config, name, notes, tags; False if nothing has."""
@@ -222,37 +316,44 @@ class Syncing:
         return [name for name, entry in self._source.look().files.items() if known.get(name, [""])[0] != entry.digest]
 
     def upload(self, name: str) -> bool:
-        """Bring one file there; False if the server had its content, or if it is superseded by now."""
+        """Bring one file there; False if the server had its content, or if it is superseded by now.
+
+        Raises FileDamaged if the store has not what was saved, and RemoteError.
+        """
         entry = self._source.look().files.get(name)
         if entry is None:
             return False
         content = self._blobs.path(entry.digest)
         try:
+            if digest_of(content) != entry.digest:
+                raise FileDamaged(f"The stored content of {name!r} is damaged: save it again.", name=name)
             md5 = md5_of(content)
             sent = self._md5_there(name) != md5
             if sent:
                 self.remote.put_file(self.replica.path, name, content)
                 self._post(Post(uploaded=(name,)))
-        except FileNotFoundError:  # a newer content has taken its place
-            return False
+        except FileNotFoundError:
+            if self._source.look().files.get(name) == entry:
+                raise FileDamaged(f"The stored content of {name!r} is missing: save it again.", name=name) from None
+            return False  # a newer content has taken its place
         with self._lock:
-            if self._md5s is not None:
-                self._md5s[name] = md5
+            self._md5s[name] = md5
             self.replica.files[name] = [entry.digest, md5]
             self._save()
         return sent
 
     def _md5_there(self, name: str) -> str | None:
         """The digest that the server has for a file; it is asked once a session."""
-        if self._md5s is None:
-            names = self.files_waiting()
-            self._md5s = {file.name: file.md5 for file in self.remote.files(self.replica.path, names)}
+        if name not in self._md5s and not self._listed:
+            names = [one for one in dict.fromkeys((name, *self.files_waiting())) if one not in self._md5s]
+            self._md5s.update(dict.fromkeys(names))
+            self._md5s.update({file.name: file.md5 for file in self.remote.files(self.replica.path, names)})
         return self._md5s.get(name)
 
     def list_files(self) -> None:
         """Learn which files the server has, those that other machines saved among them."""
         self.files_there = {file.name: file for file in self.remote.files(self.replica.path)}
-        self._md5s = {name: file.md5 for name, file in self.files_there.items()}
+        self._md5s, self._listed = {name: file.md5 for name, file in self.files_there.items()}, True
 
     def end(self) -> None:
         """Tell the server how the run ended, if it did and that was not told."""
@@ -267,7 +368,7 @@ class Syncing:
     def anything(self) -> bool:
         """Whether the server lacks anything of the run."""
         look = self._source.look()
-        batch = gather(self._source.record, self.replica, look.reached)
+        batch = self._gather(look)
         return (
             bool(batch)
             or merge.differ(self._summary(look, batch), self.replica.summary)
@@ -278,6 +379,7 @@ class Syncing:
 
     def close(self) -> None:
         """Let another process bring this replica up to date."""
+        self._held = False
         self._file.unlock()
 
     def _post(self, post: Post) -> None:

@@ -1,4 +1,4 @@
-"""wandb with WANDB_MODE=offline. It cannot resume there: the same id begins at step 0, "must" or not."""
+"""wandb in the mode that WANDB_MODE names. Offline it cannot resume: the same id begins at step 0, "must" or not."""
 
 from __future__ import annotations
 
@@ -27,6 +27,9 @@ class Tracker:
 
     def log(self, row: Row, step: int) -> None:
         self._run.log(row)
+
+    def save(self, name: str) -> None:
+        self._run.save(name, policy="now")
 
     def finish(self) -> None:
         self._run.finish()

@@ -1,4 +1,4 @@
-"""jupyter_resume on the embedded store, through its public API."""
+"""jupyter_resume through its public API, in the mode that ``WANDB_MODE`` names; on the embedded store without it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from . import PROJECT
 
 class Tracker:
     def start(self, run: str, *, resume: bool) -> str:
-        self._run = wandb.init(project=PROJECT, id=run, resume="must" if resume else "never", mode="local")
+        mode = os.environ.get("WANDB_MODE", "local")
+        self._run = wandb.init(project=PROJECT, id=run, resume="must" if resume else "never", mode=mode)
         return self._run.id
 
     def next_step(self) -> int:
@@ -21,6 +22,9 @@ class Tracker:
 
     def log(self, row: Row, step: int) -> None:
         self._run.log(dict(row))
+
+    def save(self, name: str) -> None:
+        self._run.save(name, policy="now")
 
     def finish(self) -> None:
         self._run.finish()
