@@ -79,6 +79,8 @@ export class Follower implements IDisposable {
     const death = this._chosen ? null : (watch?.death ?? null);
     const live = !this._chosen && watch?.live ? watch.live : null;
     const view = merge(live, detail?.view ?? null, death, this._asked);
+    // The kernel may have said since that it goes on, or that it is done.
+    const stopped = view !== null && view.state !== 'running' && view.state !== 'finished';
     return {
       watch,
       standing: this._standing,
@@ -87,9 +89,9 @@ export class Follower implements IDisposable {
       known: this._belonging !== null,
       view,
       detail,
-      death: death && view && view.state !== 'finished' ? death : null,
+      death: stopped ? death : null,
       chosen: this._chosen !== null,
-      resumable: detail ? detail.row.resumable : death !== null && view?.state === 'crashed'
+      resumable: stopped && (detail ? detail.row.resumable : death !== null)
     };
   }
 

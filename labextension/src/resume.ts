@@ -9,6 +9,9 @@ import { Watch } from './watch';
 
 /** Milliseconds that a kernel has to come back before we say that it does not. */
 const PATIENCE = 120_000;
+/** Milliseconds before a connection that says nothing is made anew, the first time. */
+const RECONNECT = 4000;
+const AT_ONCE = 500;
 
 /** What is being done about a resume: waiting for the kernel, running the cells; or why it went wrong. */
 export interface IProgress {
@@ -62,21 +65,38 @@ async function revive(context: ISessionContext): Promise<void> {
   await idle(context);
 }
 
+/**
+ * Resolve once the kernel takes requests.
+ *
+ * A page that was reloaded while the kernel was busy asked the old one who it is, and after a death waits for that
+ * answer for ever: the connection is made anew, with more patience each time.
+ */
 function idle(context: ISessionContext): Promise<void> {
   return new Promise((resolve, reject) => {
-    const there = () => context.session?.kernel?.status === 'idle';
+    let again: ReturnType<typeof setTimeout>;
+    const kernel = () => context.session?.kernel;
     const end = (settle: () => void) => {
       clearTimeout(timer);
+      clearTimeout(again);
       context.statusChanged.disconnect(look);
       settle();
     };
     const look = () => {
-      if (there()) {
+      if (kernel()?.status === 'idle') {
         end(resolve);
       }
     };
+    const reconnect = (patience: number) => {
+      again = setTimeout(() => {
+        if (kernel()?.status !== 'busy') {
+          void kernel()?.reconnect().catch(() => undefined);
+        }
+        reconnect(2 * patience);
+      }, patience);
+    };
     const timer = setTimeout(() => end(() => reject(new Error(context.kernelDisplayStatus))), PATIENCE);
     context.statusChanged.connect(look);
+    reconnect(kernel()?.status === 'unknown' ? AT_ONCE : RECONNECT);
     look();
   });
 }
