@@ -187,7 +187,9 @@ export class Follower implements IDisposable {
     const other = watch.live && !this._chosen && watch.live.path !== this._detail?.view.path;
     const ended = watch.live && watch.live.state !== this._liveState;
     this._liveState = watch.live?.state ?? '';
-    if (died || other || ended) {
+    const ran = watch.ran !== this._ran && !this._moving; // it may have begun a run without showing it
+    this._ran = watch.ran;
+    if (died || other || ended || ran) {
       this.refresh();
     } else {
       this._changed.emit();
@@ -216,7 +218,7 @@ export class Follower implements IDisposable {
       if (this._standing !== 'fine') {
         await server.hello();
       }
-      if (watch && this._turn % SELDOM === 0) {
+      if (watch && (!this._moving || this._turn % SELDOM === 0)) {
         await this._askWhose(watch);
       }
       this._turn += 1;
@@ -269,10 +271,14 @@ export class Follower implements IDisposable {
     }
   }
 
+  /** Whether the run that is shown is written just now. */
+  private get _moving(): boolean {
+    return this._detail?.row.live === true || this._current?.live?.state === 'running';
+  }
+
   private _pace(): void {
     const loading = (this._detail?.loaded ?? 1) < 1;
-    const moving = this._detail?.row.live || this._current?.live?.state === 'running';
-    const interval = loading ? LOADING : moving ? MOVING : RESTING;
+    const interval = loading ? LOADING : this._moving ? MOVING : RESTING;
     if (this._poll.frequency.interval !== interval) {
       this._poll.frequency = { ...this._poll.frequency, interval };
     }
@@ -294,6 +300,7 @@ export class Follower implements IDisposable {
   private _asked = 0;
   private _death: IDeath | null = null;
   private _liveState = '';
+  private _ran = 0;
   private _changed = new Signal<this, void>(this);
   private _opened = new Signal<this, Watch>(this);
 }

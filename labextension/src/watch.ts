@@ -51,6 +51,11 @@ export class Watch implements IDisposable {
     return memory.get(this._key);
   }
 
+  /** How many cells have ended. */
+  get ran(): number {
+    return this._ran;
+  }
+
   get path(): string {
     return this.panel.context.path;
   }
@@ -118,6 +123,8 @@ export class Watch implements IDisposable {
     const place = notebook === this.panel.content ? this._queue.indexOf(cell.model.id) : -1;
     if (place >= 0) {
       this._queue.splice(place, 1);
+      this._ran += 1;
+      this._changed.emit();
     }
   }
 
@@ -131,6 +138,7 @@ export class Watch implements IDisposable {
   private _live: IRunView | null = null;
   private _death: IDeath | null = null;
   private _queue: string[] = [];
+  private _ran = 0;
   private _disposed = false;
   private _changed = new Signal<this, void>(this);
 }
