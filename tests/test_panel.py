@@ -446,7 +446,7 @@ def test_all_of_it_is_reached_by_keyboard(lab: Lab, opened: Callable[..., Panel]
 
 
 def test_ten_thousand_runs_and_a_hundred_long_curves_keep_every_frame_short(
-    lab: Lab, opened: Callable[..., Panel]
+    lab: Lab, opened: Callable[..., Panel], browser: Any
 ) -> None:
     store = Store(lab.home)
     assert store.catalog.runs() is not None
@@ -474,10 +474,7 @@ def test_ten_thousand_runs_and_a_hundred_long_curves_keep_every_frame_short(
     panel.section("Metrics").get_by_text("Show 92 more").click()
     panel.button("All").click()
     panel.section("Runs").get_by_text("name 9999").wait_for()
-    page.evaluate(
-        "() => { window.tasks = []; new PerformanceObserver(list => window.tasks.push("
-        "...list.getEntries().map(one => one.duration))).observe({entryTypes: ['longtask']}); }"
-    )
+    browser.start_tracing(page=page, categories=["toplevel"])
     for n in range(6):
         shown = panel.section("Runs").locator(".jp-Resume-run").count()
         panel.section("Runs").locator(".jp-Resume-more").click()
@@ -487,9 +484,9 @@ def test_ten_thousand_runs_and_a_hundred_long_curves_keep_every_frame_short(
     search.fill("name 77")
     panel.section("Runs").get_by_text("name 7777", exact=True).wait_for()
     picture(page, "many")
-    deadline = time.monotonic() + 3
-    page.wait_for_function("until => performance.now() > until", arg=page.evaluate("performance.now()") + 3000)
-    assert time.monotonic() >= deadline - 1
-    tasks = page.evaluate("() => window.tasks")
-    (ARTIFACTS / "panel-frames.json").write_text(json.dumps(tasks))
-    assert max(tasks, default=0) < 100, tasks
+    page.wait_for_function("until => performance.now() > until", arg=page.evaluate("performance.now()") + 2000)
+    events = json.loads(browser.stop_tracing())["traceEvents"]
+    tasks = sorted(event.get("tdur", 0) / 1000 for event in events if event["name"].endswith("RunTask"))
+    (ARTIFACTS / "panel-frames.json").write_text(json.dumps(tasks[-50:]))
+    assert tasks, {event["name"] for event in events}
+    assert tasks[-1] < 100, f"milliseconds of the processor for one task: {tasks[-9:]}"

@@ -89,7 +89,7 @@ export function draw(curve: ICurve, width: number, height: number, log: boolean)
     }
     const x = last > first ? (((curve.steps[n] ?? first) - first) / (last - first)) * width : width / 2;
     const y = top > bottom ? height - ((put(value) / 2 - bottom) / (top - bottom)) * height : height / 2;
-    line.push(`${x.toFixed(1)},${y.toFixed(1)}`);
+    line.push(`${Math.round(10 * x) / 10},${Math.round(10 * y) / 10}`);
   });
   end();
   return { lines, low, high, first, last };

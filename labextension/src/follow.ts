@@ -16,6 +16,8 @@ export type Standing = 'new' | 'fine' | server.Trouble;
 const LOADING = 100;
 const MOVING = 1000;
 const RESTING = 5000;
+/** Seconds in which the server may not know yet that a run began to move. */
+const LATE = 3;
 /** Looks at a run that moves between two looks at whether it still is the notebook's. */
 const SELDOM = 5;
 
@@ -78,7 +80,9 @@ export class Follower implements IDisposable {
     const detail = this._detail?.view.path === this._shown() ? this._detail : null;
     const death = this._chosen ? null : (watch?.death ?? null);
     const live = !this._chosen && watch?.live ? watch.live : null;
-    const view = merge(live, detail?.view ?? null, death, this._asked);
+    // The page may have missed a death, asleep as it was: what nobody writes any more is as its record says.
+    const left = detail !== null && !detail.row.live && this._asked > (watch?.heard ?? 0) + LATE;
+    const view = merge(left ? null : live, detail?.view ?? null, death, this._asked);
     // The kernel may have said since that it goes on, or that it is done.
     const stopped = view !== null && view.state !== 'running' && view.state !== 'finished';
     return {

@@ -14,7 +14,7 @@ export interface IAutomatic {
   pause: number;
 }
 
-/** Seconds: no pause is longer, and after this long without a death the count starts anew. */
+/** Seconds: no pause is longer, and after this long without a death, pauses not counted, the count starts anew. */
 const LONGEST = 600;
 
 /** How a notebook's recovery stands. */
@@ -28,7 +28,8 @@ export interface IRecovery {
   attempt: number;
 }
 
-const OFFERED: IRecovery = { phase: 'offered', why: '', due: 0, attempt: 0 };
+/** Nothing has been done about it. */
+export const OFFERED: IRecovery = { phase: 'offered', why: '', due: 0, attempt: 0 };
 
 /** Seconds to wait before an attempt: it doubles each time. */
 export function pause(attempt: number, first: number): number {
@@ -97,20 +98,21 @@ export class Recoveries {
   private _died(watch: Watch, death: IDeath): void {
     this._stop(watch);
     const before = this._deaths.get(watch.panel);
-    const steady = before === undefined || death.at - before.at > LONGEST;
+    const steady = before === undefined || death.at - before.due > LONGEST;
     const attempt = steady ? 1 : before.attempt + 1;
     const { on, limit, pause: first } = this.automatic;
     if (!on || death.view?.state !== 'running') {
       this._set(watch, { phase: 'offered', why: '' });
       return;
     }
-    this._deaths.set(watch.panel, { at: death.at, attempt });
+    const wait = attempt > limit ? 0 : pause(attempt, first);
+    const due = Date.now() / 1000 + wait;
+    this._deaths.set(watch.panel, { due, attempt });
     if (attempt > limit) {
       this._set(watch, { ...OFFERED, attempt });
       return;
     }
-    const wait = pause(attempt, first);
-    this._set(watch, { phase: 'counting', why: '', due: Date.now() / 1000 + wait, attempt });
+    this._set(watch, { phase: 'counting', why: '', due, attempt });
     this._timers.set(
       watch.panel,
       setTimeout(() => void this._goOn(watch, death), wait * 1000)
@@ -142,7 +144,7 @@ export class Recoveries {
   }
 
   private readonly _all = new WeakMap<NotebookPanel, IRecovery>();
-  private readonly _deaths = new WeakMap<NotebookPanel, { at: number; attempt: number }>();
+  private readonly _deaths = new WeakMap<NotebookPanel, { due: number; attempt: number }>();
   private readonly _timers = new Map<NotebookPanel, ReturnType<typeof setTimeout>>();
   private _changed = new Signal<this, Watch>(this);
 }

@@ -56,6 +56,11 @@ export class Watch implements IDisposable {
     return this._ran;
   }
 
+  /** When it last showed it, in Unix seconds by this browser's clock. */
+  get heard(): number {
+    return this._heard;
+  }
+
   get path(): string {
     return this.panel.context.path;
   }
@@ -86,6 +91,7 @@ export class Watch implements IDisposable {
     const view = data && MIME in data ? readView(data[MIME]) : null;
     if (view) {
       this._live = view;
+      this._heard = Date.now() / 1000;
       if (view.state === 'running') {
         this._remember();
       }
@@ -136,6 +142,7 @@ export class Watch implements IDisposable {
   }
 
   private _live: IRunView | null = null;
+  private _heard = 0;
   private _death: IDeath | null = null;
   private _queue: string[] = [];
   private _ran = 0;

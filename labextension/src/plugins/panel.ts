@@ -14,13 +14,13 @@ export const panel: JupyterFrontEndPlugin<void> = {
   id: 'jupyter-resume:panel',
   description: 'A sidebar that shows the run of the notebook in front, and past runs.',
   autoStart: true,
-  requires: [IFollower, IRecoveries, INotebookTracker],
-  optional: [ITranslator, ILayoutRestorer, ICommandPalette],
+  requires: [IFollower, INotebookTracker],
+  optional: [IRecoveries, ITranslator, ILayoutRestorer, ICommandPalette],
   activate: (
     app: JupyterFrontEnd,
     follower: IFollower,
-    recoveries: IRecoveries,
     tracker: INotebookTracker,
+    recoveries: IRecoveries | null,
     translator: ITranslator | null,
     restorer: ILayoutRestorer | null,
     palette: ICommandPalette | null

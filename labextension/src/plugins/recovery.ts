@@ -1,15 +1,17 @@
 /** Resuming after a kernel's death: by command, and by itself if the settings say so. */
 
 import { JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
-import { ICommandPalette } from '@jupyterlab/apputils';
+import { ICommandPalette, Notification } from '@jupyterlab/apputils';
 import { INotebookTracker } from '@jupyterlab/notebook';
 import { ISettingRegistry } from '@jupyterlab/settingregistry';
-import { ITranslator, nullTranslator } from '@jupyterlab/translation';
+import { ITranslator, TranslationBundle, nullTranslator } from '@jupyterlab/translation';
 import { resumeIcon } from '../icon';
 import { TAG } from '../plan';
 import { Recoveries } from '../recovery';
-import { free } from '../resume';
 import { CATEGORY, DOMAIN, IFollower, IRecoveries } from '../tokens';
+import { askAndResume } from '../ui/planned';
+import { Watch } from '../watch';
+import { count, short } from '../words';
 
 const ID = 'jupyter-resume:recovery';
 
@@ -31,9 +33,17 @@ export const recovery: JupyterFrontEndPlugin<IRecoveries> = {
     const { commands } = app;
     const trans = (translator ?? nullTranslator).load(DOMAIN);
     const recoveries = new Recoveries(translator ?? nullTranslator);
-    follower.opened.connect((_, watch) => recoveries.attend(watch));
-    for (const watch of follower.watches) {
+    const show = (watch: Watch) => {
+      app.shell.activateById(watch.panel.id);
+      void (commands.hasCommand('jupyter-resume:open') && commands.execute('jupyter-resume:open'));
+    };
+    const attend = (watch: Watch) => {
       recoveries.attend(watch);
+      tellOfDeaths(watch, follower, trans, () => show(watch));
+    };
+    follower.opened.connect((_, watch) => attend(watch));
+    for (const watch of follower.watches) {
+      attend(watch);
     }
     let store: ISettingRegistry.ISettings | null = null;
     void settings?.load(ID).then(loaded => {
@@ -51,8 +61,8 @@ export const recovery: JupyterFrontEndPlugin<IRecoveries> = {
       label: trans.__('Resume the Run of This Notebook'),
       caption: trans.__('Run the cells tagged “resume”, or all from the top to the one that was running'),
       icon: resumeIcon,
-      isEnabled: () => tracker.currentWidget !== null && free(tracker.currentWidget),
-      execute: () => follower.situation.watch && recoveries.resume(follower.situation.watch)
+      isEnabled: () => tracker.currentWidget !== null,
+      execute: () => follower.situation.watch && askAndResume(follower.situation.watch, recoveries, trans)
     });
     commands.addCommand('jupyter-resume:toggle-auto', {
       label: trans.__('Resume by Itself After a Kernel Death'),
@@ -83,6 +93,24 @@ export const recovery: JupyterFrontEndPlugin<IRecoveries> = {
     return recoveries;
   }
 };
+
+/** Where nobody sees the sidebar, a notification tells of a kernel's death, for as long as it is unanswered. */
+function tellOfDeaths(watch: Watch, follower: IFollower, trans: TranslationBundle, show: () => void): void {
+  let told = { at: 0, id: '' };
+  watch.changed.connect(() => {
+    const { death } = watch;
+    if (!death && told.id) {
+      Notification.dismiss(told.id);
+      told = { at: told.at, id: '' };
+    }
+    const seen = follower.viewed && follower.situation.watch === watch;
+    if (death?.view?.state === 'running' && death.at !== told.at && !seen) {
+      const words = trans.__('The kernel died at step %1 of run %2.', count(death.view.step), short(death.view.name, 60));
+      const actions = [{ label: trans.__('Show'), callback: show, displayType: 'accent' as const }];
+      told = { at: death.at, id: Notification.warning(words, { autoClose: false, actions }) };
+    }
+  });
+}
 
 function tags(tracker: INotebookTracker): string[] {
   const now: unknown = tracker.activeCell?.model.getMetadata('tags');

@@ -39,12 +39,18 @@ class Item extends ReactWidget {
   }
 
   private _onChanged(): void {
-    const shown = this._follower.situation.view !== null;
+    const shown = tells(this._follower);
     if (shown !== !this.isHidden) {
       this.setHidden(!shown);
     }
     this.update();
   }
+}
+
+/** Whether there is something to say: of the notebook's own run only. */
+function tells(follower: Follower): boolean {
+  const { view, chosen } = follower.situation;
+  return view !== null && !chosen;
 }
 
 export const status: JupyterFrontEndPlugin<void> = {
@@ -55,11 +61,13 @@ export const status: JupyterFrontEndPlugin<void> = {
   optional: [IStatusBar, ITranslator],
   activate: (app: JupyterFrontEnd, follower: IFollower, bar: IStatusBar | null, translator: ITranslator | null) => {
     const trans = (translator ?? nullTranslator).load(DOMAIN);
+    const command = 'jupyter-resume:open';
+    const open = () => void (app.commands.hasCommand(command) && app.commands.execute(command));
     bar?.registerStatusItem('jupyter-resume:status', {
-      item: new Item(follower, trans, () => void app.commands.execute('jupyter-resume:open')),
+      item: new Item(follower, trans, open),
       align: 'left',
       rank: 90,
-      isActive: () => follower.situation.view !== null,
+      isActive: () => tells(follower),
       activeStateChanged: follower.changed
     });
   }

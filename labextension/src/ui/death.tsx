@@ -3,27 +3,26 @@
 import * as React from 'react';
 import { ISituation } from '../follow';
 import { IPlan } from '../plan';
-import { IRecovery } from '../recovery';
+import { IRecovery, OFFERED } from '../recovery';
 import { planOf } from '../resume';
 import { clock, count, short, size } from '../words';
 import { Button, Said } from './parts';
+import { Cells } from './planned';
 import { useScope } from './scope';
-
-const MOST_CELLS = 30;
 
 export function Death({ situation }: { situation: ISituation }): JSX.Element | null {
   const { trans, recoveries } = useScope();
   const { watch, death, view, detail } = situation;
   const [, redraw] = React.useReducer((n: number) => n + 1, 0);
-  const recovery = watch ? recoveries.of(watch) : null;
+  const recovery = watch && recoveries ? recoveries.of(watch) : OFFERED;
   React.useEffect(() => {
-    if (recovery?.phase !== 'counting') {
+    if (recovery.phase !== 'counting') {
       return undefined;
     }
     const timer = setInterval(redraw, 1000); // a countdown, not a poll
     return () => clearInterval(timer);
-  }, [recovery?.phase]);
-  if (!watch || !view || !recovery || recovery.phase === 'running') {
+  }, [recovery.phase]);
+  if (!watch || !view || recovery.phase === 'running') {
     return null;
   }
   const plan = planOf(watch);
@@ -31,8 +30,9 @@ export function Death({ situation }: { situation: ISituation }): JSX.Element | n
   const file = detail?.row.last_file ?? null;
   const lastStep = detail ? detail.row.last_step : view.step - 1;
   return (
-    <section className="jp-Resume-death" role="alert" aria-label={trans.__('The run stopped')}>
-      <h3>
+    <section className="jp-Resume-death" aria-label={trans.__('The run stopped')}>
+      {/* Only this is announced: the rest changes while it counts down. */}
+      <h3 aria-live="assertive">
         {death
           ? trans.__('The kernel died at %1.', clock(death.at))
           : view.state === 'crashed'
@@ -56,7 +56,7 @@ export function Death({ situation }: { situation: ISituation }): JSX.Element | n
         </p>
       )}
       <Answer situation={situation} plan={plan} recovery={recovery} />
-      <Cells plan={plan} />
+      <Cells plan={plan} trans={trans} />
     </section>
   );
 }
@@ -64,6 +64,9 @@ export function Death({ situation }: { situation: ISituation }): JSX.Element | n
 function Answer({ situation, plan, recovery }: { situation: ISituation; plan: IPlan; recovery: IRecovery }): JSX.Element {
   const { trans, recoveries } = useScope();
   const { watch } = situation;
+  if (!recoveries) {
+    return <p>{trans.__('Resuming is switched off here: run the cells below again to go on.')}</p>;
+  }
   const go = () => void (watch && recoveries.resume(watch));
   const { limit } = recoveries.automatic;
   if (recovery.phase === 'waiting') {
@@ -99,29 +102,5 @@ function Answer({ situation, plan, recovery }: { situation: ISituation; plan: IP
         </Button>
       </div>
     </>
-  );
-}
-
-/** What resuming will run, before it does. */
-function Cells({ plan }: { plan: IPlan }): JSX.Element {
-  const { trans } = useScope();
-  const number = plan.cells.length;
-  const why = {
-    tag: trans._n('Resume runs the cell tagged “resume”:', 'Resume runs the %1 cells tagged “resume”:', number),
-    running: trans._n('Resume runs the cell that was running:', 'Resume runs %1 cells, from the top to the one that was running:', number),
-    all: trans._n('Resume runs the one cell of this notebook:', 'Resume runs all %1 cells, as it is not known which was running:', number)
-  }[plan.by];
-  return (
-    <div className="jp-Resume-plan">
-      <p>{why}</p>
-      <ol>
-        {plan.cells.slice(0, MOST_CELLS).map(cell => (
-          <li key={cell.id}>
-            <code title={short(cell.source, 500)}>{short(cell.source.trim().split('\n').slice(0, 2).join(' ⏎ '), 90)}</code>
-          </li>
-        ))}
-      </ol>
-      {number > MOST_CELLS && <p>{trans.__('and %1 more', number - MOST_CELLS)}</p>}
-    </div>
   );
 }

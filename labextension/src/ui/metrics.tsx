@@ -1,7 +1,7 @@
 /** The metrics: last value and course of each, small and readable. */
 
 import * as React from 'react';
-import { ICurve, draw, nearest } from '../curves';
+import { ICurve, IDrawing, draw, nearest } from '../curves';
 import { IDetail } from '../server';
 import { IRunView, Value } from '../run';
 import { count, short, value } from '../words';
@@ -62,16 +62,22 @@ function all(view: IRunView, detail: IDetail | null): ICurve[] {
 const Curve = React.memo(function Curve({ curve, last, log }: { curve: ICurve; last: Value; log: boolean }): JSX.Element {
   const { trans } = useScope();
   const [at, setAt] = React.useState<number | null>(null);
-  const drawing = React.useMemo(() => draw(curve, WIDTH, HEIGHT, log), [curve, log]);
+  const box = React.useRef<HTMLDivElement>(null);
+  const seen = useSeen(box);
+  const known = React.useRef<IDrawing | null>(null); // as it was drawn when it was last in sight
+  const drawing = React.useMemo(
+    () => (seen ? (known.current = draw(curve, WIDTH, HEIGHT, log)) : known.current),
+    [seen && curve, seen, log]
+  );
   const pointed = drawing && at !== null ? nearest(curve, drawing.first + at * (drawing.last - drawing.first)) : null;
   const onMove = (event: React.PointerEvent) => {
-    const box = event.currentTarget.getBoundingClientRect();
-    setAt(box.width ? Math.min(1, Math.max(0, (event.clientX - box.left) / box.width)) : null);
+    const { left, width } = event.currentTarget.getBoundingClientRect();
+    setAt(width ? Math.min(1, Math.max(0, (event.clientX - left) / width)) : null);
   };
   const rule = drawing && pointed && drawing.last > drawing.first ? (pointed.step - drawing.first) / (drawing.last - drawing.first) : 0.5;
   const drawn = drawing !== null && curve.values.length > 1;
   return (
-    <div className="jp-Resume-metric">
+    <div className="jp-Resume-metric" ref={box}>
       <div className="jp-Resume-metricLine">
         <span className="jp-Resume-metricName">
           <Said text={curve.name} width={80} />
@@ -114,7 +120,8 @@ const Curve = React.memo(function Curve({ curve, last, log }: { curve: ICurve; l
           </div>
         </>
       )}
-      {!drawn && log && curve.values.length > 1 && <p className="jp-Resume-pale">{trans.__('No value above 0 to draw on a log scale.')}</p>}
+      {!drawing && !seen && <div className="jp-Resume-curve" />}
+      {!drawn && seen && log && curve.values.length > 1 && <p className="jp-Resume-pale">{trans.__('No value above 0 to draw on a log scale.')}</p>}
     </div>
   );
 });
@@ -128,3 +135,17 @@ const Lines = React.memo(function Lines({ lines }: { lines: string[] }): JSX.Ele
     </>
   );
 });
+
+/** Whether a part is in sight: what is not need not be drawn. */
+function useSeen(part: React.RefObject<HTMLElement>): boolean {
+  const [seen, setSeen] = React.useState(false);
+  React.useEffect(() => {
+    if (!part.current) {
+      return undefined;
+    }
+    const observer = new IntersectionObserver(entries => setSeen(entries.some(entry => entry.isIntersecting)));
+    observer.observe(part.current);
+    return () => observer.disconnect();
+  }, [part]);
+  return seen;
+}

@@ -4,10 +4,11 @@ import { Poll } from '@lumino/polling';
 import * as React from 'react';
 import { ISituation } from '../follow';
 import { carried } from '../identity';
-import { IRunRow } from '../run';
+import { IRunRow, IRunView } from '../run';
 import * as server from '../server';
 import { age, clock, count } from '../words';
 import { Button, Said, Section, State } from './parts';
+import { askAndResume } from './planned';
 import { useScope } from './scope';
 
 type Reach = 'notebook' | 'project' | 'all';
@@ -67,7 +68,7 @@ export function Runs({ situation }: { situation: ISituation }): JSX.Element {
       )}
       <ul className="jp-Resume-list jp-Resume-runs" aria-label={trans.__('Runs')}>
         {rows?.map(row => (
-          <Run key={row.path} row={row} situation={situation} />
+          <Run key={row.path} row={row} situation={situation} {...now(row, view)} />
         ))}
       </ul>
       {rows && rows.length < total && (
@@ -79,8 +80,20 @@ export function Runs({ situation }: { situation: ISituation }): JSX.Element {
   );
 }
 
+/** State and last step of a run in the list: of the one that is shown above, as it is shown there. */
+function now(row: IRunRow, view: IRunView | null): { state: string; last: number } {
+  return view?.path === row.path ? { state: view.state, last: view.step - 1 } : { state: row.state, last: row.last_step };
+}
+
+interface IRunProps {
+  row: IRunRow;
+  situation: ISituation;
+  state: string;
+  last: number;
+}
+
 const Run = React.memo(
-  function Run({ row, situation }: { row: IRunRow; situation: ISituation }): JSX.Element {
+  function Run({ row, situation, state, last }: IRunProps): JSX.Element {
     const { trans, follower, recoveries, execute } = useScope();
     const { watch, view } = situation;
     const shown = view?.path === row.path;
@@ -88,7 +101,7 @@ const Run = React.memo(
     const here = watch !== null && (row.mine || notebook === watch.path);
     return (
       <li className={`jp-Resume-run${shown ? ' jp-mod-shown' : ''}`}>
-        <State of={row.state} />
+        <State of={state} />
         <button
           type="button"
           className="jp-Resume-runName"
@@ -100,7 +113,7 @@ const Run = React.memo(
             <Said text={row.name} width={80} />
           </span>
           <small title={clock(row.updated)}>
-            {row.last_step < 0 ? trans.__('no steps') : trans.__('step %1', count(row.last_step))} · {age(row.updated, trans)}
+            {last < 0 ? trans.__('no steps') : trans.__('step %1', count(last))} · {age(row.updated, trans)}
             {!here && row.origin && (
               <>
                 {' · '}
@@ -109,10 +122,10 @@ const Run = React.memo(
             )}
           </small>
         </button>
-        {row.resumable && here && (
+        {row.resumable && here && recoveries && (
           <Button
             label={trans.__('Resume %1', row.name.slice(0, 80))}
-            onClick={() => void (watch && recoveries.resume(watch, row.path))}
+            onClick={() => void (watch && askAndResume(watch, recoveries, trans, row))}
           >
             {trans.__('Resume')}
           </Button>
@@ -130,6 +143,8 @@ const Run = React.memo(
   },
   (before, after) =>
     before.row === after.row &&
+    before.state === after.state &&
+    before.last === after.last &&
     before.situation.watch === after.situation.watch &&
     before.situation.view?.path === after.situation.view?.path
 );

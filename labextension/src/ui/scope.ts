@@ -8,7 +8,8 @@ import { Recoveries } from '../recovery';
 export interface IScope {
   trans: TranslationBundle;
   follower: Follower;
-  recoveries: Recoveries;
+  /** Null where resuming is switched off. */
+  recoveries: Recoveries | null;
   /** Carry out a command of the application. */
   execute: (command: string, args?: Record<string, string>) => Promise<unknown>;
 }

@@ -5,6 +5,7 @@ import { IDisposable } from '@lumino/disposable';
 import { Message } from '@lumino/messaging';
 import * as React from 'react';
 import { ISituation } from '../follow';
+import { carried } from '../identity';
 import { IFile, IRunView } from '../run';
 import { clock, short } from '../words';
 import { Config } from './config';
@@ -28,7 +29,13 @@ export class Sidebar extends ReactWidget {
     return (
       <Scope.Provider value={this._scope}>
         <UseSignal signal={follower.changed}>
-          {() => <UseSignal signal={recoveries.changed}>{() => <Content situation={follower.situation} />}</UseSignal>}
+          {() =>
+            recoveries ? (
+              <UseSignal signal={recoveries.changed}>{() => <Content situation={follower.situation} />}</UseSignal>
+            ) : (
+              <Content situation={follower.situation} />
+            )
+          }
         </UseSignal>
       </Scope.Provider>
     );
@@ -157,11 +164,14 @@ function Trouble({ situation }: { situation: ISituation }): JSX.Element | null {
   }
 }
 
-function NoRun({ situation }: { situation: ISituation }): JSX.Element {
+function NoRun({ situation }: { situation: ISituation }): JSX.Element | null {
   const { trans, execute } = useScope();
-  if (!situation.known && (situation.standing === 'new' || situation.standing === 'fine')) {
-    return <Notice>{trans.__("Looking for this notebook's run…")}</Notice>;
+  const { standing, known, watch } = situation;
+  if (!known && standing !== 'absent' && standing !== 'older') {
+    const asking = standing === 'new' || standing === 'fine';
+    return asking ? <Notice>{trans.__("Looking for this notebook's run…")}</Notice> : null;
   }
+  const last = carried(watch?.panel)?.run ?? null;
   return (
     <Notice
       action={
@@ -170,7 +180,11 @@ function NoRun({ situation }: { situation: ISituation }): JSX.Element {
         </Button>
       }
     >
-      {trans.__('This notebook has no run yet.')}
+      {last === null
+        ? trans.__('This notebook has no run yet.')
+        : known
+          ? trans.__('The run of this notebook, %1, is not on this machine.', short(last, 200))
+          : trans.__('The run of this notebook, %1, is seen once its kernel shows it.', short(last, 200))}
     </Notice>
   );
 }
