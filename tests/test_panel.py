@@ -26,6 +26,13 @@ __all__ = ["browser"]  # pytest's fixture
 
 PLUGIN = "jupyter-resume"
 ROUTES = "**/jupyter-resume/api/**"
+EXPOSE = """new MutationObserver(() => {
+  const config = document.getElementById('jupyter-config-data');
+  if (config?.textContent.includes('"exposeAppInBrowser": false')) {
+    config.textContent = config.textContent.replace('"exposeAppInBrowser": false', '"exposeAppInBrowser": true');
+  }
+}).observe(document, {childList: true, subtree: true})"""
+"""Lets a test look into JupyterLab's own objects, as `LabApp.expose_app_in_browser` does."""
 
 
 @pytest.fixture(scope="module")
@@ -276,24 +283,32 @@ def test_a_foreign_key_in_the_notebook_does_no_harm(foreign: object, lab: Lab, o
     assert carried.get("theirs") == (True if foreign == {"theirs": True} else None)
 
 
-def test_nothing_is_written_into_a_notebook_that_is_read_only(lab: Lab, opened: Callable[..., Panel]) -> None:
-    sidebar.notebook(lab.server, "locked.ipynb", steps=5)
+@pytest.mark.parametrize("writable", [True, False])
+def test_nothing_is_written_into_a_notebook_that_is_read_only(
+    writable: bool, lab: Lab, opened: Callable[..., Panel]
+) -> None:
+    path = f"writable-{writable}.ipynb"
+    sidebar.notebook(lab.server, path, steps=5)
 
-    def lock(page: Any) -> None:
-        def answer(route: Any) -> None:
+    def change(page: Any) -> None:
+        def contents(route: Any) -> None:
             model = route.fetch()
-            route.fulfill(response=model, json={**model.json(), "writable": False})
+            route.fulfill(response=model, json={**model.json(), "writable": writable})
 
-        page.route("**/api/contents/locked.ipynb?*", answer)
+        page.route(f"**/api/contents/{path}?*", contents)
+        page.add_init_script(EXPOSE)
 
-    panel = opened("locked.ipynb", before=lock)
+    panel = opened(path, before=change)
     idle(panel.page)
-    sidebar.run_first(panel.page)
+    with panel.page.expect_response(lambda answer: answer.request.method == "PUT" and "/api/v1/notebook" in answer.url):
+        sidebar.run_first(panel.page)  # the sidebar asks for the notebook's id, and then may write it
     panel.wait_for_state("Finished")
-    said = panel.page.evaluate(
-        "() => JSON.stringify(window.jupyterapp?.shell?.currentWidget?.context?.model?.toJSON()?.metadata ?? {})"
+    carried = (
+        "() => window.jupyterapp.shell.currentWidget.context.model.getMetadata('jupyter_resume')?.run?.length ?? 0"
     )
-    assert "notebook_id" not in said
+    if writable:
+        panel.page.wait_for_function(carried)
+    assert (panel.page.evaluate(carried) > 0) is writable
 
 
 # Files and notes
