@@ -65,7 +65,7 @@ export function Button(props: {
   return (
     <button
       type="button"
-      className={`jp-Resume-button${props.primary ? ' jp-mod-primary' : ''}`}
+      className={`jp-Resume-button${props.primary ? ' jp-mod-styled jp-mod-accept' : ''}`}
       aria-label={props.label}
       title={props.label}
       disabled={props.disabled}

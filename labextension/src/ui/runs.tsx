@@ -61,7 +61,7 @@ export function Runs({ situation }: { situation: ISituation }): JSX.Element {
           onChange={event => setTyped(event.target.value)}
         />
       </div>
-      {trouble && !rows && <p className="jp-Resume-pale">{trans.__('The runs cannot be listed: %1', trouble)}</p>}
+      {trouble && !rows && situation.standing === 'fine' && <p className="jp-Resume-pale">{trans.__('The runs cannot be listed: %1', trouble)}</p>}
       {!rows && !trouble && <p className="jp-Resume-pale">{trans.__('Looking for runs…')}</p>}
       {rows?.length === 0 && (
         <p className="jp-Resume-pale">{q ? trans.__('No run matches.') : trans.__('No runs yet.')}</p>

@@ -152,8 +152,13 @@ function Trouble({ situation }: { situation: ISituation }): JSX.Element | null {
           {trans.__('Only what the kernel shows is here: the server runs jupyter-resume %1, which is too old.', short(said, 20))}
         </Notice>
       );
-    case 'refused':
     case 'broken':
+      return (
+        <Notice kind="trouble" action={again}>
+          {trans.__('The Jupyter server cannot tell of runs: %1', short(said, 300))}
+        </Notice>
+      );
+    case 'refused':
       return (
         <Notice kind="trouble" action={again}>
           {short(said, 300)}
