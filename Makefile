@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench pictures clean
 
 demo: $(VENV)/demo.stamp ## a real notebook whose kernel is really killed, resumed to its end
 	$(BIN)/jupyter resume demo
@@ -19,6 +19,9 @@ lint: $(VENV)/test.stamp
 
 bench: $(VENV)/peers.stamp $(VENV)/test.stamp ## beside wandb, trackio and mlflow; about three quarters of an hour
 	$(BIN)/python -m benchmarks --peers-python $(VENV)/peers/bin/python
+
+pictures: $(VENV)/test.stamp ## those of docs/sidebar.md, by a browser
+	JUPYTER_RESUME_PICTURES=docs/images $(BIN)/python -m pytest -q tests/test_pictures.py
 
 SIDEBAR = $(shell find labextension/src labextension/style labextension/schema -type f) labextension/package.json labextension/yarn.lock
 

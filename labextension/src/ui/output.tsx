@@ -34,25 +34,25 @@ export class Output extends ReactWidget implements IRenderMime.IRenderer {
   }
 
   protected render(): JSX.Element | null {
-    const view = this._view && this._ended ? { ...this._view, state: this._ended } : this._view;
+    const view = this._view && this._ended ? { ...this._view, ...this._ended } : this._view;
     return view && <OutputView view={view} trans={this._trans} />;
   }
 
   private _onChanged(): void {
     const ended = this._known();
-    if (ended !== this._ended) {
+    if (ended?.state !== this._ended?.state || ended?.step !== this._ended?.step) {
       this._ended = ended;
       this.update();
     }
   }
 
-  /** The state that a run which is shown as running has come to. */
-  private _known(): string {
+  /** What a run that is shown as running has come to: its last message may lack its last steps. */
+  private _known(): Pick<IRunView, 'state' | 'step'> | null {
     const last = this._follower?.situation.view;
     const stopped = this._view?.state === 'running' && last?.path === this._view.path && last.state !== 'running';
-    return stopped ? last.state : '';
+    return stopped ? { state: last.state, step: last.step } : null;
   }
 
-  private _ended = '';
+  private _ended: Pick<IRunView, 'state' | 'step'> | null = null;
   private _view: IRunView | null = null;
 }
