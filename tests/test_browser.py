@@ -101,15 +101,18 @@ def without(folder: Path, *plugins: str) -> dict[str, str]:
 
 
 class Lab:
-    """A JupyterLab server and its user's settings. Cells show HTML, as where there is no sidebar, unless `sidebar`."""
+    """A JupyterLab server and its user's settings. Cells show HTML, as where there is no sidebar, unless `sidebar`.
 
-    def __init__(self, folder: Path, sidebar: bool = False) -> None:
+    `off`: plugins that are switched off."""
+
+    def __init__(self, folder: Path, sidebar: bool = False, off: tuple[str, ...] = ()) -> None:
         self.settings = folder / "settings"
         self.set("notification", fetchNews="false")
         self.home = folder / "store"
         environment = {"JUPYTER_RESUME_HOME": str(self.home), "JUPYTERLAB_SETTINGS_DIR": str(self.settings)}
-        if not sidebar:
-            environment |= without(folder, "jupyter-resume:renderer")
+        off = off if sidebar else ("jupyter-resume:renderer", *off)
+        if off:
+            environment |= without(folder, *off)
         self.server = JupyterServer(folder / "root", env=environment)
 
     def set(self, name: str, plugin: str = "@jupyterlab/apputils-extension", **values: object) -> None:

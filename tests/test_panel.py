@@ -230,6 +230,11 @@ def test_a_past_run_is_resumed_from_the_list(lab: Lab, opened: Callable[..., Pan
     idle(panel.page)
     sidebar.run_first(panel.page)
     panel.button("Resume one").click()
+    asked = panel.page.locator(".jp-Dialog")
+    asked.get_by_text("Resume runs all 3 cells").wait_for()
+    assert asked.locator("code").count() == 3
+    assert sidebar.serious(panel.page, ".jp-Dialog") == []
+    asked.locator(".jp-mod-accept").click()
     panel.wait_for_state("Finished")
     panel.node.locator(".jp-Resume-path", has_text="local/past/one").wait_for()
     assert steps_of(lab, "local/past/one") == [0, 1]
@@ -238,6 +243,67 @@ def test_a_past_run_is_resumed_from_the_list(lab: Lab, opened: Callable[..., Pan
     panel.wait_for_state("Failed")
     panel.button("← This notebook's run").click()
     panel.wait_for_state("Finished")
+
+
+def test_a_death_that_the_page_did_not_see_is_in_the_record(lab: Lab, opened: Callable[..., Panel]) -> None:
+    asleep = []
+
+    def go_between(page: Any) -> None:
+        def connect(socket: Any) -> None:
+            kernel = socket.connect_to_server()
+            socket.on_message(kernel.send)
+            kernel.on_message(lambda message: None if asleep else socket.send(message))
+
+        page.route_web_socket("**/channels*", connect)
+
+    sidebar.notebook(lab.server, "asleep.ipynb")
+    panel = opened("asleep.ipynb", before=go_between)
+    idle(panel.page)
+    sidebar.run_first(panel.page)
+    panel.wait_for_step(20)
+    asleep.append(True)
+    kill(lab, "asleep.ipynb")
+    panel.wait_for_state("Crashed")
+    panel.death.get_by_text("This run was cut off at step").wait_for()
+    assert panel.death.get_by_role("button", name="Resume", exact=True).is_enabled()
+
+
+def test_a_death_is_told_where_nobody_sees_the_sidebar(lab: Lab, opened: Callable[..., Panel]) -> None:
+    sidebar.notebook(lab.server, "closed.ipynb")
+    panel = opened("closed.ipynb")
+    page = panel.page
+    idle(page)
+    page.locator(".jp-SideBar [data-id='jupyter-resume-panel']").click()
+    panel.node.wait_for(state="hidden")
+    sidebar.run_first(page)
+    page.locator(".jp-Resume-status", has_text="Running, step").wait_for()
+    kill(lab, "closed.ipynb")
+    page.locator(".jp-Dialog").wait_for()
+    sidebar.close_dialog(page)
+    told = page.locator(".jp-toastContainer, .Toastify__toast").get_by_text("The kernel died at step").first
+    told.wait_for()
+    page.get_by_role("button", name="Show", exact=True).click()
+    panel.resume()
+    panel.wait_for_state("Running")
+    told.wait_for(state="hidden")
+    sidebar.finish(lab.server, "closed.ipynb")
+
+
+def test_each_plugin_can_be_switched_off_alone(tmp_path: Path, browser: Any) -> None:
+    lab = Lab(
+        tmp_path, sidebar=True, off=("jupyter-resume:recovery", "jupyter-resume:status", "jupyter-resume:identity")
+    )
+    with lab.server:
+        sidebar.notebook(lab.server, "off.ipynb")
+        page = lab.open(browser, "off.ipynb")
+        panel = Panel(page).show()
+        sidebar.run_first(page)
+        panel.wait_for_step(10)
+        kill(lab, "off.ipynb")
+        panel.death.get_by_text("Resuming is switched off here").wait_for()
+        assert panel.death.get_by_role("button").count() == 0
+        assert page.locator(".jp-Resume-status").count() == 0
+        page.close()
 
 
 # Which notebook
@@ -375,6 +441,7 @@ def test_a_server_without_routes_with_old_ones_or_none_at_all_is_told(lab: Lab, 
     page.route(ROUTES, lambda route: route.abort())
     page.evaluate("() => document.dispatchEvent(new Event('visibilitychange'))")
     panel.node.get_by_text("The Jupyter server does not answer").wait_for()
+    assert "Failed to fetch" not in panel.text
     picture(page, "offline")
     page.unroute(ROUTES)
     panel.button("Try again").click()
