@@ -8,6 +8,8 @@ import { IFile, IRunRow, IRunView, list, maybe, number, object, readFile, readRo
 /** The version of the routes that this sidebar speaks. */
 export const API = 1;
 const BASE = 'jupyter-resume/api/v1';
+/** Milliseconds after which a server that says nothing counts as away. */
+const PATIENCE = 20_000;
 
 /** What went wrong: nothing answers, the routes are not there or too old, they say no, or they break. */
 export type Trouble = 'offline' | 'absent' | 'older' | 'refused' | 'broken';
@@ -160,7 +162,9 @@ async function ask(url: string, init: RequestInit = {}): Promise<Response> {
   let response: Response;
   try {
     // `reload`: we compare tags ourselves; `no-store` would make each address a new one.
-    response = await ServerConnection.makeRequest(url, { cache: 'reload', ...init }, ServerConnection.makeSettings());
+    const signal = init.method ? null : AbortSignal.timeout(PATIENCE); // bringing a large file back takes its time
+    const settings = ServerConnection.makeSettings();
+    response = await ServerConnection.makeRequest(url, { cache: 'reload', signal, ...init }, settings);
   } catch (error) {
     throw new ServerError('offline', String(error));
   }
