@@ -28,9 +28,9 @@ def budget(result: Result) -> Budget | None:
             return Budget(0.15)
         case "init", "first run in an empty store" | "next run in the same store":
             return Budget(0.05)
-        case "log", "p50":
+        case ("log", "p50") | ("lab", "log() p50"):
             return Budget(10e-6)
-        case "log", "p99":
+        case ("log", "p99") | ("lab", "log() p99"):
             return Budget(200e-6)
         case "log", "display messages":
             return Budget(5)

@@ -33,6 +33,7 @@ class Plan:
     lab_runs: tuple[int, ...] = (10, 10_000)
     lab_lengths: tuple[int, ...] = (1_000, 1_000_000)
     lab_asks: int = 200
+    panel_loads: int = 7
     online_paced_seconds: float = 20.0  # some posts fall in it
     latencies: tuple[float, ...] = (0.0, 0.05)  # seconds of a round trip
     ready_rounds: int = 3
@@ -68,6 +69,7 @@ QUICK = Plan(
     lab_runs=(10, 100),
     lab_lengths=(1_000, 10_000),
     lab_asks=50,
+    panel_loads=2,
     online_paced_seconds=4.0,
     ready_rounds=1,
     traffic_warm=17.0,

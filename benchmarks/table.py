@@ -17,7 +17,7 @@ TITLES = {
     "resume": "Resuming a run, against the length of its history",
     "files": "Files, against cp",
     "server": "The server, against the same HTTP server doing nothing but writing and reading a file",
-    "lab": "The sidebar's routes in a Jupyter Server, against its own /api/status",
+    "lab": "The sidebar: its routes against the server's own /api/status, its panel against JupyterLab's own notebook",
     "online": "Online: a run and its replica on a server, against wandb on the same server",
 }
 NAMES = {
@@ -25,6 +25,7 @@ NAMES = {
     "cp": "cp (the floor)",
     "plain": "plain server (the floor)",
     "status": "/api/status",
+    "notebook": "JupyterLab's notebook",
 }
 OURS = "jupyter_resume"
 
