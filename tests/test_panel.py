@@ -246,7 +246,7 @@ def test_a_past_run_is_resumed_from_the_list(lab: Lab, opened: Callable[..., Pan
 
 
 def test_a_death_that_the_page_did_not_see_is_in_the_record(lab: Lab, opened: Callable[..., Panel]) -> None:
-    asleep = []
+    asleep: list[bool] = []
 
     def go_between(page: Any) -> None:
         def connect(socket: Any) -> None:
