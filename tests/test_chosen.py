@@ -9,7 +9,7 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
 from jupyter_resume import _active
-from jupyter_resume.notebook import chosen
+from jupyter_resume.notebook import chosen, once
 
 TWO = """import jupyter_resume
 for name in ("one", "two"):
@@ -46,3 +46,8 @@ def test_a_chosen_run_that_cannot_be_begun_is_not_chosen_any_more(
     assert os.environ["WANDB_PROJECT"] == "mine"
     assert "WANDB_RUN_ID" not in os.environ
     assert not _active.open_runs()
+
+
+def test_of_several_pages_the_first_that_asks_a_kernel_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(once, "_asked", False)
+    assert [once.first() for _ in range(3)] == [True, False, False]

@@ -1,4 +1,4 @@
-/** One of several tabs: the last that put its name is the one, and looks again whether it still is. */
+/** One of several tabs of a browser, so that they do not start one kernel twice: the last that put its name is the one, and looks again whether it still is. */
 
 import { memory } from './memory';
 

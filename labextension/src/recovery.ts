@@ -66,8 +66,11 @@ export class Recoveries {
     watch.panel.disposed.connect(() => this._stop(watch));
   }
 
-  /** Resume now. `chosen`: the run that the cells shall continue, if it is not the notebook's own. */
-  async resume(watch: Watch, chosen?: string): Promise<void> {
+  /**
+   * Resume now. `chosen`: the run that the cells shall continue, if it is not the notebook's own; `alone`: only if no
+   * other page does.
+   */
+  async resume(watch: Watch, chosen?: string, alone = false): Promise<void> {
     const { phase } = this.of(watch);
     if (phase === 'waiting' || (phase === 'running' && !chosen)) {
       return;
@@ -77,10 +80,11 @@ export class Recoveries {
     try {
       await resume(watch, planOf(watch), {
         chosen,
+        alone,
         translator: this._translator,
         onRunning: () => this._set(watch, { phase: 'running' })
       });
-      if (this.of(watch).phase === 'running') {
+      if (this.of(watch).phase !== 'counting') {
         this._set(watch, { phase: 'offered' });
       }
     } catch (error) {
@@ -122,7 +126,7 @@ export class Recoveries {
   /** By itself; in one tab only, if several have the notebook open. */
   private async _goOn(watch: Watch, death: IDeath): Promise<void> {
     if (watch.death?.at === death.at && (await claim(watch.path))) {
-      await this.resume(watch);
+      await this.resume(watch, undefined, true);
     } else {
       this._cancel(watch);
     }

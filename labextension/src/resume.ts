@@ -5,6 +5,7 @@ import { Cell } from '@jupyterlab/cells';
 import { NotebookActions, NotebookPanel } from '@jupyterlab/notebook';
 import { ITranslator } from '@jupyterlab/translation';
 import { ICell, IPlan, plan } from './plan';
+import { object } from './run';
 import { Watch } from './watch';
 
 /** Milliseconds that a kernel has to come back before we say that it does not. */
@@ -38,15 +39,19 @@ function described({ model }: Cell): ICell {
  * Run the plan's cells in the notebook's kernel; resolves once they have ended, to whether all went well.
  *
  * A dead kernel is started again first; one that the server is bringing back is awaited. `chosen` is the path of
- * the run that the cells shall continue, if it is not the notebook's own. Rejects if there is no kernel to be had.
+ * the run that the cells shall continue, if it is not the notebook's own. With `alone` nothing is run if another
+ * page has gone on in this kernel already. Rejects if there is no kernel to be had.
  */
 export async function resume(
   watch: Watch,
   cells: IPlan,
-  options: { chosen?: string; translator?: ITranslator; onRunning?: () => void }
+  options: { chosen?: string; alone?: boolean; translator?: ITranslator; onRunning?: () => void }
 ): Promise<boolean> {
   const { panel } = watch;
   await revive(panel.sessionContext);
+  if (!(await first(panel.sessionContext)) && options.alone) {
+    return false;
+  }
   if (options.chosen) {
     await choose(panel.sessionContext, options.chosen);
   }
@@ -99,6 +104,15 @@ function idle(context: ISessionContext): Promise<void> {
     reconnect(kernel()?.status === 'unknown' ? AT_ONCE : RECONNECT);
     look();
   });
+}
+
+/** Whether no other page, of this browser or another, goes on in this kernel. Where it cannot be told, nobody does. */
+async function first(context: ISessionContext): Promise<boolean> {
+  const asked = "__import__('jupyter_resume.notebook.once', fromlist=['once']).first()";
+  const content = { code: '', silent: true, store_history: false, user_expressions: { first: asked } };
+  const reply = (await context.session?.kernel?.requestExecute(content).done)?.content;
+  const said = reply?.status === 'ok' ? object(object(reply.user_expressions)?.first) : null;
+  return object(said?.data)?.['text/plain'] !== 'False';
 }
 
 /** Let the next run that is begun in this kernel be the one of this path; once. */
