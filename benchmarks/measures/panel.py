@@ -11,18 +11,18 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from jupyter_resume.origin import NotebookRef
 from jupyter_resume.store.home import Store
 
 from ..bench import Bench
-from ..child import ask
 from ..jupyter import Place, many, server, written
 from ..results import Result
 from ..tools import OURS
 
 SHOWN = f"{OURS.name}, live display, widget and panel on"
+_STEP = "#jupyter-resume-panel .jp-Resume-step"
 _READY = "panel ready after page load"
 _PATIENCE = 120.0
 _FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
@@ -37,13 +37,14 @@ const look = () => {
 };
 requestAnimationFrame(look);
 """
-_BEGIN = "%load_ext jupyter_resume\n%wb_init --project benchmark --id log --resume never"
-_WIDGET = "%wb_widget --total {total}"
+_INIT = "%wb_init --project benchmark --id log --resume never"
+_SHOW = f"%load_ext jupyter_resume\n{_INIT}\n%wb_widget"
+_HIDE = f"%load_ext jupyter_resume\n%config ResumeMagics.display = False\n{_INIT}"
 _LOG = """import json, jupyter_resume
 from pathlib import Path
 from benchmarks.latency import latencies
 took = [latencies(lambda row, step: jupyter_resume.log(dict(row)), {calls}, over) for over in (0.0, {over})]
-Path("took.part").write_text(json.dumps(took))
+Path("took.part").write_text(json.dumps([took, jupyter_resume.run.step]))
 Path("took.part").rename("took.json")"""
 
 
@@ -88,7 +89,7 @@ def _loads(bench: Bench, home: Path, length: int) -> tuple[list[float], list[flo
     """Seconds from navigation until the panel shows the step, and until JupyterLab shows the notebook."""
     ours, floor = [], []
     with _page(home) as (place, page):
-        _open(place, page, "long.ipynb")
+        _open(place, page, "long.ipynb", panel=True)
         page.add_init_script(_MOMENTS)
         for _ in range(bench.plan.panel_loads):
             page.goto(place.url("lab/tree/long.ipynb"))
@@ -103,17 +104,14 @@ def _loads(bench: Bench, home: Path, length: int) -> tuple[list[float], list[flo
 
 
 def _logging(bench: Bench) -> Iterator[Result]:
-    """`log()` in a notebook's kernel with all that shows a run open, beside plain in a process."""
-    plan = bench.plan
-    loops = {"tight loop": 0.0, "computing in between": plan.paced_seconds}
+    """`log()` in a notebook's kernel with all that shows a run open, beside the same page with none of it."""
+    loops = ("tight loop", "computing in between")
     times: dict[tuple[str, str], list[dict[str, float]]] = defaultdict(list)
-    for _ in bench.rounds(plan.log_rounds, "lab: log", [OURS]):
-        for loop, over in loops.items():
+    for names in bench.rounds(bench.plan.log_rounds, "lab: log", [OURS.name, SHOWN]):
+        for name in names:
             with bench.home() as home:
-                times[loop, OURS.name].append(ask(OURS, "log", home, run="log", calls=plan.log_calls, over=over))
-        with bench.home() as home:
-            for loop, took in zip(loops, _log_with_panel(bench, home), strict=True):
-                times[loop, SHOWN].append(took)
+                for loop, took in zip(loops, _log(bench, home, show=name == SHOWN), strict=True):
+                    times[loop, name].append(took)
     for loop in loops:
         for statistic in ("p50", "p99"):
             plain, shown = ([took[statistic] for took in times[loop, name]] for name in (OURS.name, SHOWN))
@@ -121,13 +119,13 @@ def _logging(bench: Bench) -> Iterator[Result]:
             yield Result.of("lab", f"log() {statistic}, {loop}", SHOWN, shown, floor=plain)
 
 
-def _log_with_panel(bench: Bench, home: Path) -> list[dict[str, float]]:
-    """What the loops took in a cell that was run in the page, whose panel has followed."""
+def _log(bench: Bench, home: Path, show: bool) -> list[dict[str, float]]:
+    """What the loops took in a cell that was run in the page; where the panel is open it has followed."""
     calls = bench.plan.log_calls
-    cells = [_BEGIN, _WIDGET.format(total=2 * calls), _LOG.format(calls=calls, over=bench.plan.paced_seconds)]
+    cells = [_SHOW if show else _HIDE, _LOG.format(calls=calls, over=bench.plan.paced_seconds)]
     _notebook(home, "log.ipynb", cells)
     with _page(home) as (place, page):
-        _open(place, page, "log.ipynb")
+        _open(place, page, "log.ipynb", panel=show)
         page.get_by_text("Python 3 (ipykernel) | Idle").wait_for()
         page.locator(".jp-NotebookPanel .jp-Cell").first.locator(".jp-InputArea-prompt").click()
         for _ in cells:
@@ -137,13 +135,14 @@ def _log_with_panel(bench: Bench, home: Path) -> list[dict[str, float]]:
             if time.monotonic() > deadline:
                 raise RuntimeError(f"The cells did not come to their end: {page.inner_text('.jp-Notebook')[-1000:]}")
             page.wait_for_timeout(100)
-        page.wait_for_function(
-            "step => document.querySelector('#jupyter-resume-panel .jp-Resume-step')"
-            "?.innerText.replace(/\\D/g, '') === step",
-            arg=str(2 * calls),
-        )
-        took: list[dict[str, float]] = json.loads(file.read_text())
-    return took
+        took, step = json.loads(file.read_text())
+        if step != 2 * calls:
+            raise RuntimeError(f"{step} rows were logged, not {2 * calls}.")
+        if show:
+            page.wait_for_function(
+                f"step => document.querySelector('{_STEP}')?.innerText.replace(/\\D/g, '') === step", arg=str(step)
+            )
+    return cast(list[dict[str, float]], took)
 
 
 @contextmanager
@@ -162,10 +161,12 @@ def _page(home: Path) -> Iterator[tuple[Place, Any]]:
         chromium.close()
 
 
-def _open(place: Place, page: Any, notebook: str) -> None:
-    """Open a notebook and the panel beside it, and return when JupyterLab has noted that it is open."""
+def _open(place: Place, page: Any, notebook: str, panel: bool) -> None:
+    """Open a notebook, and the panel beside it: then return when JupyterLab has noted that it is open."""
     page.goto(place.url(f"lab/tree/{notebook}") + "&reset")
     page.get_by_text("Python 3 (ipykernel) |").first.wait_for()
+    if not panel:
+        return
     noted = '"current":"jupyter-resume-panel"'
     with page.expect_response(
         lambda answer: "/api/workspaces" in answer.url and noted in (answer.request.post_data or "")
@@ -174,7 +175,7 @@ def _open(place: Place, page: Any, notebook: str) -> None:
 
 
 def _step(page: Any) -> int:
-    return int(re.sub(r"\D", "", page.inner_text("#jupyter-resume-panel .jp-Resume-step")))
+    return int(re.sub(r"\D", "", page.inner_text(_STEP)))
 
 
 def _notebook(home: Path, name: str, cells: list[str]) -> NotebookRef:
