@@ -321,7 +321,7 @@ def test_a_renamed_notebook_keeps_its_run_and_a_copy_gets_its_own(lab: Lab, open
     assert set(carried) == {"version", "notebook_id", "run"}
     copy = lab.server.copy("first.ipynb")
     other = opened(copy)
-    other.node.get_by_text("This notebook has no run yet.").wait_for()
+    other.node.get_by_text(f"This notebook has no run here yet: {run_path} was its last, or its original's.").wait_for()
     idle(other.page)
     sidebar.run_first(other.page)
     other.wait_for_state("Finished")

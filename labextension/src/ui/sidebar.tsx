@@ -188,7 +188,7 @@ function NoRun({ situation }: { situation: ISituation }): JSX.Element | null {
       {last === null
         ? trans.__('This notebook has no run yet.')
         : known
-          ? trans.__('The run of this notebook, %1, is not on this machine.', short(last, 200))
+          ? trans.__("This notebook has no run here yet: %1 was its last, or its original's.", short(last, 200))
           : trans.__('The run of this notebook, %1, is seen once its kernel shows it.', short(last, 200))}
     </Notice>
   );
