@@ -111,8 +111,9 @@ class Http:
             body = _Upload(source, size, moved) if size else b""
             sent = {**headers, "Content-Length": str(size)}
             with self._request("PUT", url, patience, sent, body, keyed=False, slow=10) as response:
-                if not 200 <= response.status_code < 300:
-                    self._body(url, response, patience)
+                words = self._body(url, response, patience)
+                if answers.is_page(response.headers, words):  # a proxy's: the file is not there
+                    raise answers.no_data(url, response.headers, words)
 
         self._until_answered(attempt, patience)
 
