@@ -10,7 +10,7 @@ import contextlib
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -73,7 +73,7 @@ class Syncing:
         self._listed = False
         self.files_there: dict[str, RemoteFile] = {}
         self._checked = time.monotonic()
-        self._held = False
+        self._held = self._closed = False
         self.pause = 0.0
         self.rows_sent = 0
 
@@ -192,6 +192,8 @@ class Syncing:
         """Be the only one that brings this replica up to date; go on from what another process has done before."""
         if self._held:
             return
+        if self._closed:  # an answer came after the end: who brings the run up to date now is left alone
+            raise RemoteUnreachable(f"Run {self.replica.path} has ended here.", held=True)
         if not self._file.lock():
             raise RemoteUnreachable(
                 f"Run {self.replica.path} is being sent to {self.host} by another process.", held=True
@@ -312,8 +314,7 @@ class Syncing:
 
     def files_waiting(self) -> list[str]:
         """Names of files whose content the server lacks, as far as is known here."""
-        known = self.replica.files
-        return [name for name, entry in self._source.look().files.items() if known.get(name, [""])[0] != entry.digest]
+        return files_unsent(self._source.look().files, self.replica)
 
     def upload(self, name: str) -> bool:
         """Bring one file there; False if the server had its content, or if it is superseded by now.
@@ -378,8 +379,8 @@ class Syncing:
         )
 
     def close(self) -> None:
-        """Let another process bring this replica up to date."""
-        self._held = False
+        """Let another process bring this replica up to date, from now on."""
+        self._held, self._closed = False, True
         self._file.unlock()
 
     def _post(self, post: Post) -> None:
@@ -390,6 +391,11 @@ class Syncing:
     def _save(self) -> None:
         self.replica.in_step_at = time.time()
         self._file.save(self.replica)
+
+
+def files_unsent(files: Mapping[str, FileEntry], replica: Replica) -> list[str]:
+    """Names of a run's files whose content its replica lacks, as far as is known here."""
+    return [name for name, entry in files.items() if replica.files.get(name, [""])[0] != entry.digest]
 
 
 def diverged(path: RunPath, base_url: str, relation: Diverged, there: RemotePoint) -> RunDiverged:
