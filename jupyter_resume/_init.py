@@ -82,8 +82,15 @@ def init(
     )
     if fresh:
         how = f"resumed at step {run.step}: {run.reason}" if run.resumed else "new"
-        notices.tell(f"run {run.path} ({how}).")
+        notices.tell(f"run {run.path} ({how}){_whereto(run)}.")
     return run
+
+
+def _whereto(run: Run) -> str:
+    """Where the run can be looked at, or how it gets there."""
+    if run.url:
+        return f": {run.url}"
+    return "; offline: 'jupyter resume sync' sends it" if run.writer.point.mode == "offline" else ""
 
 
 _OTHERS = ("config", "takeover", "if_diverged", "raise_stopped")

@@ -283,3 +283,16 @@ def test_what_a_later_version_adds_to_a_record_is_passed_over(store: Store) -> N
     assert origin.load({"kind": "rocket", "path": "/"}) is None
     entry = FileEntry("a", 1, "d", 0.0, 0)
     assert FileEntry.load(vars(entry) | {"new": 1}) == entry
+
+
+def test_where_a_run_can_be_looked_at_or_how_it_gets_there_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wandb.init(project="p", id="here").finish()
+    assert capsys.readouterr().err == "jupyter_resume: run local/p/here (new).\n"
+    wandb.init(project="p", id="later", mode="offline").finish()
+    assert "run local/p/later (new); offline: 'jupyter resume sync' sends it." in capsys.readouterr().err
+    monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
+    monkeypatch.setenv("WANDB_INIT_TIMEOUT", "0.1")
+    wandb.init(project="p", id="there", resume="allow", base_url="http://127.0.0.1:9").finish()
+    assert "run local/p/there (new): http://127.0.0.1:9/local/p/runs/there." in capsys.readouterr().err

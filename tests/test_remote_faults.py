@@ -130,7 +130,10 @@ def test_an_answer_that_is_no_object_makes_no_sense(server: Faults, remote: Wand
 @pytest.mark.parametrize("op", CALLS)
 def test_a_login_page_is_told_as_one(server: Faults, remote: Wandb, op: str) -> None:
     server.always(op, page())
-    with pytest.raises(errors.RemoteMalformed, match=r"a web page, not with data: a proxy or login page\? Check"):
+    with pytest.raises(
+        errors.RemoteMalformed,
+        match=r"a web page, not with data \(a proxy or login page\?\): check that WANDB_BASE_URL is a W&B",
+    ):
         CALLS[op](remote)
 
 

@@ -66,7 +66,8 @@ class Wandb:
         viewer = self._read.node(self._ask(queries.VIEWER, {}), "viewer")
         if viewer is None:
             raise KeyRejected(
-                f"{self._host} knows nobody by the API key: log in again (jupyter resume login), or set WANDB_API_KEY.",
+                f"{self._host} knows nobody by the API key: log in again (jupyter resume login), or mend "
+                "WANDB_API_KEY, which comes first where it is set.",
                 status=None,
             )
         username, teams = text(viewer.get("username")), self._read.node(viewer, "teams")
