@@ -91,6 +91,11 @@ def whole(run: Kept, values: list[Any]) -> None:
     assert run.steps == sorted(set(run.steps))
 
 
+def later(run: wandb.Run, seconds: float) -> None:
+    """So much time goes by since the server was asked last."""
+    link_of(run).syncing._checked -= seconds
+
+
 # At init
 
 
@@ -318,6 +323,23 @@ def test_a_thread_whose_answer_comes_after_the_end_does_not_hold_the_run_from_th
     assert sync(tracker).rows == 1
     begin().finish()
     whole(tracker.one(), [0])
+
+
+@pytest.mark.parametrize("seconds", [2.0, 20.0])
+def test_lines_of_another_machine_that_writes_at_the_same_time_are_not_written_over(
+    tracker: Tracker, seconds: float
+) -> None:
+    run = begin()
+    log(run, 0)
+    link_of(run).flush()
+    tracker.one().log(v="theirs")
+    log(run, "mine")
+    later(run, seconds)
+    assert isinstance(link_of(run).flush(), RunDiverged)
+    assert link_of(run).flush("append") is None
+    run.finish()
+    assert tracker.overwritten == []
+    whole(tracker.one(), [0, "theirs", "mine"])
 
 
 def test_what_a_flush_brought_in_order_goes_on_at_once(tracker: Tracker) -> None:

@@ -34,7 +34,7 @@ from .source import Look, Source
 _WRITTEN = ("running", "pending", "preempting")  # states of a run that somebody writes
 _SMALL = 1 << 12  # bytes that any server takes
 MARK = "cli_version"  # where a run's config says which client began to write it last: every SDK puts its own there
-FRESH = 10.0  # seconds that the server's last word of where it stands is relied on
+FRESH = 1.0  # seconds that the server's last word of where it stands is relied on; a post seldom comes so soon
 Stopped = Callable[[bool], None]
 
 
