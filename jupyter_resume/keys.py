@@ -82,6 +82,8 @@ def find(base_url: str, environ: Mapping[str, str] = os.environ) -> str | None:
     except FileNotFoundError:
         return None
     except (netrc.NetrcParseError, OSError, ValueError) as error:  # what a parser says could quote a password
+        if isinstance(error, PermissionError) and not os.path.lexists(path):
+            return None  # the home is somebody else's, and whether there is such a file cannot be seen
         line = getattr(error, "lineno", None)
         why = f"line {line}" if line else getattr(error, "strerror", None) or "not text"
         _tell_once(f"no API key could be read from {path} ({why}): mend it, or set WANDB_API_KEY")

@@ -14,6 +14,7 @@ from .sync.connecting import connect, default_entity
 from .wording import size_of
 
 _LARGE = 64 << 20  # bytes of a file that is announced
+_MANY = 50_000  # rows of a run that are
 
 
 def flush(run: Run, if_diverged: str | None = None) -> str:
@@ -37,9 +38,14 @@ def send(
     failed = 0
     meant = runs or waiting_runs(store, asked.base_url)
     for run in meant:
-        here = next((path for path in _here(run, entity) if store.record(path).tail() is not None), None)
-        if here is None:
+        tails = (store.record(path).tail() for path in _here(run, entity))
+        tail = next((tail for tail in tails if tail is not None), None)
+        if tail is None:
             raise RunMissing(f"There is no run {run} in the store {store.home}: list them with 'jupyter resume runs'.")
+        here = tail.point.path
+        known = store.replica(here, asked.base_url).load()
+        if (rows := tail.point.rows - (known.rows if known else 0)) >= _MANY:
+            notices.tell(f"sending {rows:,} rows of run {here} ...")
         try:
             yield str(bring(store, here, remote, entity, if_diverged, sending=_announce))
         except RemoteUnreachable:
