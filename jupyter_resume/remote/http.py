@@ -6,6 +6,7 @@ environment. What fails is a RemoteError, see `answers`.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import importlib.metadata
 import os
@@ -247,9 +248,8 @@ class Http:
                 f"{answers.host_of(url)} answered with more than {most >> 20} MiB, which makes no sense: check that "
                 "WANDB_BASE_URL is a W&B server's address."
             )
-        quoted = self._key.encode() if self._key else b"\0"
-        data = data[:most].replace(quoted, b"***")
-        error = answers.refusal(url, response.status_code, response.headers, data)
+        words = self.without_key(data[:most].decode("utf-8", "replace")).encode()
+        error = answers.refusal(url, response.status_code, response.headers, words)
         if response.status_code in also and not isinstance(error, RemoteUnreachable):
             raise RemoteUnreachable(str(error), status=response.status_code, retry_after=None)
         raise error
@@ -296,8 +296,10 @@ class Http:
         raise failure  # not from within the handler: the foreign exception holds addresses and headers
 
     def without_key(self, text: str) -> str:
-        """Somebody else's words, should they quote the key."""
-        return text.replace(self._key, "***") if self._key else text
+        """Somebody else's words, should they quote the key, or the header that it was sent in."""
+        if self._key is None:
+            return text
+        return text.replace(self._key, "***").replace(_code(self._key), "***")
 
     @property
     def _session(self) -> requests.Session:
@@ -339,11 +341,12 @@ class _Key:
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         if self._key is not None:
-            import base64
-
-            code = base64.b64encode(f"api:{self._key}".encode()).decode()
-            request.headers["Authorization"] = f"Basic {code}"
+            request.headers["Authorization"] = f"Basic {_code(self._key)}"
         return request
+
+
+def _code(key: str) -> str:
+    return base64.b64encode(f"api:{key}".encode()).decode()
 
 
 class _Upload:
