@@ -28,7 +28,7 @@ LAYERS = [
     {"fetched"},
     {"saving", "sync"},
     {"restoring"},
-    {"_run", "_exit", "source"},
+    {"_described", "_linked", "_run", "_exit", "source"},
     {"_active", "_there"},
     {"_init", "exported", "sending"},
     {"view"},
