@@ -13,7 +13,7 @@ from . import _active, _exit, notices, origin, settings
 from ._run import Companion, Run
 from ._there import There, refuse_other_sdk
 from .console import Console
-from .errors import RemoteUnreachable, RunDiverged, RunExists, RunInUse, RunMissing
+from .errors import RunDiverged, RunExists, RunInUse, RunMissing
 from .identity import DEFAULT_ENTITY, RunPath, generate_id
 from .machine import Machine
 from .origin import NotebookRef, Origin
@@ -23,10 +23,8 @@ from .store import notebooks
 from .store.home import Store
 from .store.record import ResumePoint, Tail
 from .store.writer import Writer
-from .sync.background import Background
 from .sync.reconcile import read_choice
-from .sync.source import written_here
-from .sync.syncing import Syncing, host_of
+from .sync.syncing import host_of
 from .values import to_config
 
 _TRIES = 100  # another process may be faster; it is then the one that is refused, or continued
@@ -160,8 +158,7 @@ def start(
         dir=_files_folder(store, path, asked_for, tell=writer.attached),
         on_close=_active.forget,
     )
-    if there.server is not None:
-        run.link = _background(run, there)
+    run.link = there.link(run)
     _active.remember(run)
     _exit.watch(run, in_notebook=isinstance(whence, NotebookRef))
     _describe(run, asked_for, changes)
@@ -232,33 +229,6 @@ def _reason(decision: Decision, found: Tail | None, there: There) -> str:
     if there.forked is not None and found is not None:
         return f"forked from {found.point.meta.get('forked_from')}"
     return f"{decision.reason}, on {host_of(there.base_url)}" if found is None and there.exists else decision.reason
-
-
-def _background(run: Run, there: There) -> Background:
-    """What keeps the run's replica in step, and reconnects by itself."""
-    assert there.server is not None
-    assert there.replica is not None
-    assert there.file is not None
-    remote = there.again() or there.server.remote
-    if remote is None:  # the key was taken away just now
-        raise there.server.error or RemoteUnreachable(f"{there.base_url} cannot be reached.")
-    syncing = Syncing(
-        remote,
-        written_here(run.writer, lambda: run.step),
-        run.blobs,
-        there.replica,
-        there.file,
-        stopped=run.hear_stopped,
-    )
-    syncing.verified = there.server.error is None
-    if syncing.verified:
-        syncing.remember()
-    if there.server.error is not None:
-        notices.tell(
-            f"{str(there.server.error).rstrip('.')}: run {run.path} goes on from this machine's record, and is sent "
-            "when the server answers again."
-        )
-    return Background(syncing, reconnect=there.again, trouble=there.server.error, list_files=run.resumed)
 
 
 def _decide(asked: Asked, found: Tail | RunPath | None, whence: Origin) -> Decision:

@@ -153,6 +153,24 @@ def test_a_new_run_without_an_id_needs_no_answer(tracker: Tracker) -> None:
     whole(tracker.one(run.id), [0, 1])
 
 
+def test_a_key_that_is_taken_away_while_a_run_begins_costs_its_link_and_not_the_run(
+    tracker: Tracker, monkeypatch: pytest.MonkeyPatch, told: Callable[[], list[str]]
+) -> None:
+    def refused(*args: Any) -> Any:
+        raise KeyRejected("There is no API key.")
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr("jupyter_resume.sync.connecting.connect", refused)
+        meanwhile.setattr("jupyter_resume._there.connect", refused)
+        run = begin()
+    assert run.link is None
+    assert any("There is no API key: run local/demo/r1 goes on from this machine's record" in line for line in told())
+    log(run, 0)
+    run.finish()
+    assert sync(tracker).rows == 1
+    whole(tracker.one(), [0])
+
+
 def test_a_run_begun_unreachably_does_not_mix_with_one_that_the_server_has(tracker: Tracker) -> None:
     kept = tracker.begun(config={"theirs": 1})
     kept.log(v="theirs")
