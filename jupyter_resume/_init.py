@@ -6,6 +6,7 @@ import copy
 import os
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,13 @@ from .identity import DEFAULT_ENTITY, RunPath, generate_id
 from .machine import Machine
 from .origin import NotebookRef, Origin
 from .policy import Asked, Decision, Policy, decide, looks_for_unfinished, read_policy
+from .remote.answers import host_of
 from .settings import Settings
 from .store import notebooks
 from .store.home import Store
 from .store.record import ResumePoint, Tail
 from .store.writer import Writer
 from .sync.reconcile import read_choice
-from .sync.syncing import host_of
 from .values import to_config
 
 _TRIES = 100  # another process may be faster; it is then the one that is refused, or continued
@@ -60,7 +61,8 @@ def init(
 
     ``mode``: ``"local"`` keeps the run in this machine's store (the default without an API key); ``"online"`` also
     keeps a replica in step at ``base_url`` (the default with one; see `login`); ``"offline"`` is for a run that is
-    brought there later. A server that cannot be reached does not keep a run from going on, unless it has to decide.
+    brought there later; ``"disabled"`` keeps nothing of it once it ends. A server that cannot be reached does not
+    keep a run from going on, unless it has to decide.
     ``if_diverged``: ``"adopt"``, ``"append"`` or ``"fork"`` where the run has gone on here and there (see RunDiverged).
     ``raise_stopped``: `Run.log` raises RunStopped once somebody asks on the server that the run be stopped.
 
@@ -121,6 +123,8 @@ def start(
     if asked_for.hint:
         notices.tell(asked_for.hint)
     store = Store()
+    if asked_for.mode == "disabled":
+        store, asked = _throwaway(), Asked(Policy.ALLOW, asked.run_id)
     whence = notebooks.known(store.catalog, whence)
     there = There.of(store, asked_for, choice)
     for _ in range(_TRIES):
@@ -156,7 +160,7 @@ def start(
         reason=_reason(decision, found, there),
         origin=whence,
         dir=_files_folder(store, path, asked_for, tell=writer.attached),
-        on_close=_active.forget,
+        on_close=partial(_forget_all, store) if asked_for.mode == "disabled" else _active.forget,
     )
     run.link = there.link(run)
     _active.remember(run)
@@ -210,12 +214,28 @@ def _find(store: Store, asked: Asked, asked_for: Settings, there: There, whence:
     return None
 
 
+def _throwaway() -> Store:
+    """A store of which nothing stays."""
+    import tempfile
+
+    notices.tell("mode is 'disabled': nothing of this run is kept once it ends.")
+    return Store(Path(tempfile.mkdtemp(prefix="jupyter-resume-disabled-")))
+
+
+def _forget_all(store: Store, run: Run) -> None:
+    """A run that was to leave nothing behind ends."""
+    import shutil
+
+    _active.forget(run)
+    shutil.rmtree(store.home, ignore_errors=True)
+
+
 def _companions(
     writer: Writer, asked_for: Settings, whence: Origin, environ: Mapping[str, str] = os.environ
 ) -> list[Companion]:
     """What a run that is meant for a server is given to draw; W&B's variables switch it off."""
     found: list[Companion] = []
-    if asked_for.mode == "local":
+    if asked_for.mode in ("local", "disabled"):
         return found
     if environ.get("WANDB_X_DISABLE_STATS", "").lower() not in ("1", "true", "yes"):
         found.append(Machine(writer))
