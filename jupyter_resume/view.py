@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from ._run import Run
+from .remote.answers import host_of
 from .remote.base import RemoteFile, RemoteRun, step_of
 from .store.home import Store
 from .store.record import Tail
 from .sync.background import Standing
-from .sync.syncing import files_unsent, host_of
+from .sync.syncing import files_unsent
 from .times import unix
 from .wording import size_of
 

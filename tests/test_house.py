@@ -19,7 +19,7 @@ from jupyter_resume import errors
 PACKAGE = Path(jupyter_resume.__file__).parent
 
 LAYERS = [
-    {"errors", "identity", "notices", "wording", "digests", "times", "paging"},
+    {"errors", "identity", "notices", "wording", "digests", "times", "paging", "netrc_text"},
     {"keys"},
     {"policy", "settings", "values", "origin", "tables", "curve"},
     {"transfer", "store", "remote"},
@@ -33,6 +33,7 @@ LAYERS = [
     {"_init", "exported", "sending"},
     {"view"},
     {"render", "listing"},
+    {"seen"},
     {"api"},
     {"lookup"},
     {"notebook", "lab", "cli", "server", "__main__", "demo", "integrations", "keras", "util", "__init__"},

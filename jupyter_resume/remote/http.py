@@ -19,11 +19,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 from urllib.parse import urljoin, urlsplit
 
-import orjson
-
 from ..errors import FileUnstable, RemoteError, RemoteMalformed, RemoteRefused, RemoteUnreachable
 from ..store import lines
 from . import answers
+from .bodies import Upload, json_body
 from .patience import Clock, Patience, Sleep
 
 if TYPE_CHECKING:
@@ -34,7 +33,6 @@ _MOST_JSON = 128 << 20  # bytes of an answer, unpacked
 _MOST_WORDS = 64 << 10  # of one that is no success
 _CHUNK = 1 << 20
 _HOPS = 5
-_OURS = frozenset({"host", "content-length", "transfer-encoding", "connection", "expect", "upgrade"})
 
 
 @dataclass(frozen=True)
@@ -81,7 +79,7 @@ class Http:
 
     def post(self, path: str, value: object, patience: Patience, also: Collection[int] = (), slow: float = 1) -> Answer:
         """Post JSON and read a JSON object. ``also``: statuses that are tried again too; ``slow``: longer timeouts."""
-        url, body = self.base_url + path, _json(value)
+        url, body = self.base_url + path, json_body(value)
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
 
         def attempt() -> Answer:
@@ -109,7 +107,7 @@ class Http:
 
         def attempt() -> None:
             source.seek(0)
-            body = _Upload(source, size, moved) if size else b""
+            body = Upload(source, size, moved) if size else b""
             sent = {**headers, "Content-Length": str(size)}
             with self._request("PUT", url, patience, sent, body, keyed=False, slow=10) as response:
                 words = self._body(url, response, patience)
@@ -349,57 +347,5 @@ def _code(key: str) -> str:
     return base64.b64encode(f"api:{key}".encode()).decode()
 
 
-class _Upload:
-    """A file's first ``size`` bytes, as requests sends them."""
-
-    def __init__(self, source: BinaryIO, size: int, moved: Callable[[int], None]) -> None:
-        self._source, self._size, self._moved = source, size, moved
-        self._at = 0
-
-    def __len__(self) -> int:
-        return self._size
-
-    def read(self, most: int = -1) -> bytes:
-        """Some bytes. FileUnstable if the file became shorter."""
-        left = self._size - self._at
-        try:
-            data = self._source.read(left if most < 0 else min(most, left))
-        except OSError as error:
-            raise FileUnstable(f"The file could not be read to its end ({error.strerror}): save it again.") from None
-        if left and not data:
-            raise FileUnstable("The file became shorter while it was uploaded: save it again when it is complete.")
-        self._at += len(data)
-        self._moved(self._at)
-        return data
-
-
-def upload_headers(said: object) -> dict[str, str]:
-    """The headers of an upload, from a server's list of ``Name: value``; what is malformed is left out."""
-    found: dict[str, str] = {}
-    for text in said if isinstance(said, list) else ():
-        name, colon, value = text.partition(":") if isinstance(text, str) else ("", "", "")
-        name, value = name.strip(), value.strip()
-        sound = colon and re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name) and not re.search(r"[^\t -~]", value)
-        if sound and name.lower() not in _OURS:
-            found[name] = value
-    return found
-
-
 def _origin(parts: Any) -> tuple[str, str | None, int | None]:
     return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
-
-
-def _json(value: object) -> bytes:
-    """A request's body. Strings with half a character, which no strict server reads, lose it."""
-    try:
-        return orjson.dumps(value)
-    except TypeError:
-        return lines.dump_any(_whole(value))
-
-
-def _whole(value: Any) -> Any:
-    if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode()
-    if isinstance(value, dict):
-        return {_whole(key): _whole(inner) for key, inner in value.items()}
-    return [_whole(inner) for inner in value] if isinstance(value, (list, tuple)) else value

@@ -22,7 +22,8 @@ from ..errors import FileError, InvalidInput, KeyRejected, RemoteError, RemoteGo
 from ..identity import RunPath
 from . import answers, download, queries
 from .base import Account, Begun, Description, Lines, Page, Post, RemoteFile, RemotePoint, RemoteRun, Reply, step_of
-from .http import Http, Timeouts, upload_headers
+from .bodies import upload_headers
+from .http import Http, Timeouts
 from .patience import Clock, Patience, Sleep
 from .reading import Reader, ask, text, texts
 

@@ -19,6 +19,7 @@ from ..digests import md5_of
 from ..errors import FileDamaged, RemoteRefused, RemoteUnreachable, RunDiverged
 from ..identity import DEFAULT_ENTITY, RunPath
 from ..notices import Tell, tell
+from ..remote.answers import host_of
 from ..remote.base import Lines, Post, Remote, RemoteFile, RemotePoint
 from ..store import lines
 from ..store.blobs import Blobs
@@ -410,8 +411,3 @@ def diverged(path: RunPath, base_url: str, relation: Diverged, there: RemotePoin
         there=there.last_step,
         waiting=relation.waiting,
     )
-
-
-def host_of(base_url: str) -> str:
-    """A server as a person calls it."""
-    return base_url.partition("://")[2]
