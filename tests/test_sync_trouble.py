@@ -689,6 +689,20 @@ def test_unchanged_content_is_not_sent_again_not_from_another_session_nor_machin
     assert sync(tracker).files == ()
 
 
+def test_a_run_that_was_deleted_and_is_sent_anew_has_its_files_again(tracker: Tracker) -> None:
+    run = begin()
+    log(run, 0)
+    save(run, "f.bin", b"1")
+    link_of(run).flush()
+    tracker.runs.clear()
+    link_of(run).syncing.verified = False
+    link_of(run).syncing.share()  # as its cell does that is run again with --export: it is begun anew
+    log(run, 1)
+    run.finish()
+    whole(tracker.one(), [0, 1])
+    assert tracker.one().files == {"f.bin": b"1"}
+
+
 def test_a_content_that_is_superseded_while_it_is_sent_is_followed_by_the_newer(tracker: Tracker) -> None:
     run = begin()
     save(run, "f.bin", b"1")

@@ -107,6 +107,7 @@ class Syncing:
         with self._lock:
             if there is None:
                 forget(self.replica)
+                self._md5s, self._listed = {}, False
             elif isinstance(relation, InStep):
                 go_on(self.replica, relation)
             elif isinstance(relation, GoneOn):
