@@ -13,8 +13,8 @@ from .remote.answers import host_of
 from .remote.base import RemoteFile, RemoteRun, step_of
 from .store.home import Store
 from .store.record import Tail
-from .sync.background import Standing
-from .sync.syncing import files_unsent
+from .sync.standing import Standing
+from .sync.uploading import files_unsent
 from .times import unix
 from .wording import size_of
 

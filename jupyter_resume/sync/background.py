@@ -12,7 +12,6 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from ..errors import (
     FileError,
@@ -27,6 +26,7 @@ from ..errors import (
 )
 from ..notices import Tell, tell
 from ..remote.base import Remote
+from .standing import Standing, in_words
 from .syncing import Syncing
 
 INTERVAL = 15.0  # seconds between two posts of a run that logs; W&B's own client keeps this pace
@@ -37,22 +37,6 @@ LONGEST = 60.0  # seconds between two tries while the server cannot be reached
 SELDOM = 300.0  # seconds between two tries when asking again is not expected to help
 MANY, LARGE = 20_000, 8 << 20  # rows, and bytes of files, that take a while to send
 HASTE = 2.0  # seconds that a user waits for a thread whose server gives no answer
-
-
-@dataclass(frozen=True)
-class Standing:
-    """How a run stands with its server. ``trouble`` is what is the matter, in words; ``waiting`` counts rows."""
-
-    host: str
-    waiting: int
-    trouble: str | None = None
-    files: int = 0
-
-    def __str__(self) -> str:
-        what = _what(self.waiting, self.files)
-        if self.trouble:
-            return f"{self.trouble}; {what} here, to be sent"
-        return f"{what} to send to {self.host}" if self.waiting or self.files else f"in step with {self.host}"
 
 
 class Background:
@@ -178,7 +162,7 @@ class Background:
         names = syncing.files_waiting()
         if not syncing.lost and (syncing.waiting() > MANY or sum(sizes[name] for name in names) > LARGE):
             self._tell(
-                f"sending {_what(syncing.waiting(), len(names))} of run {syncing.replica.path} to {syncing.host}; "
+                f"sending {in_words(syncing.waiting(), len(names))} of run {syncing.replica.path} to {syncing.host}; "
                 "what an interrupt leaves, 'jupyter resume sync' sends."
             )
 
@@ -188,7 +172,7 @@ class Background:
         files = 0 if syncing.lost else len(syncing.files_waiting())
         if not over or files:
             self._tell(
-                f"run {syncing.replica.path} has ended here with {_what(syncing.waiting(), files)} to be sent to "
+                f"run {syncing.replica.path} has ended here with {in_words(syncing.waiting(), files)} to be sent to "
                 f"{syncing.host}: the next init of the run, or 'jupyter resume sync', does it."
             )
 
@@ -340,10 +324,3 @@ def _kind(error: RemoteError) -> str:
 
 def _plain(error: RemoteError) -> str:
     return str(error).rstrip(".")
-
-
-def _what(rows: int, files: int) -> str:
-    """So many rows and files, in words."""
-    counts = [(rows, "row")] if rows or not files else []
-    counts += [(files, "file")] if files else []
-    return " and ".join(f"{count:,} {noun if count == 1 else noun + 's'}" for count, noun in counts)

@@ -15,7 +15,8 @@ from ..store.replica import Replica
 from .merge import describe, differ
 from .reconcile import read_choice
 from .source import in_store
-from .syncing import Syncing, files_unsent
+from .syncing import Syncing
+from .uploading import files_unsent
 
 
 @dataclass(frozen=True)
