@@ -310,6 +310,28 @@ def test_finish_while_the_server_cannot_be_reached_tells_what_waits_and_sync_sen
     assert tracker.one().state == "finished"
 
 
+def test_what_does_not_wait_is_not_counted(tracker: Tracker, told: Callable[[], list[str]]) -> None:
+    run = begin()
+    log(run, 0)
+    link = link_of(run)
+    link.flush()
+    tracker.down = unreachable()
+    log(run, 1)
+    link.flush()
+    assert str(link.standing).endswith("; 1 row here, to be sent")
+    tracker.down = None
+    link.flush()
+    assert str(link.standing) == "in step with tracker.example"
+    tracker.down = unreachable()
+    told()
+    run.finish()
+    assert str(link.standing) == "tracker.example cannot be reached (the connection was refused)"
+    assert any("has ended here with only its end to be sent" in line for line in told())
+    tracker.down = None
+    sync(tracker)
+    assert tracker.one().state == "finished"
+
+
 def test_finish_does_not_wait_for_a_thread_that_hangs(tracker: Tracker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(background, "HASTE", 0.01)
     run = begin()

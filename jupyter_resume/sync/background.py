@@ -171,9 +171,10 @@ class Background:
         syncing = self.syncing
         files = 0 if syncing.lost else len(syncing.files_waiting())
         if not over or files:
+            what = in_words(syncing.waiting(), files) or "only its end"
             self._tell(
-                f"run {syncing.replica.path} has ended here with {in_words(syncing.waiting(), files)} to be sent to "
-                f"{syncing.host}: the next init of the run, or 'jupyter resume sync', does it."
+                f"run {syncing.replica.path} has ended here with {what} to be sent to {syncing.host}: the next init of "
+                "the run, or 'jupyter resume sync', does it."
             )
 
     def _give_up(self) -> None:

@@ -20,12 +20,11 @@ class Standing:
     def __str__(self) -> str:
         what = in_words(self.waiting, self.files)
         if self.trouble:
-            return f"{self.trouble}; {what} here, to be sent"
-        return f"{what} to send to {self.host}" if self.waiting or self.files else f"in step with {self.host}"
+            return f"{self.trouble}; {what} here, to be sent" if what else self.trouble
+        return f"{what} to send to {self.host}" if what else f"in step with {self.host}"
 
 
 def in_words(rows: int, files: int) -> str:
-    """So many rows and files, in words."""
-    counts = [(rows, "row")] if rows or not files else []
-    counts += [(files, "file")] if files else []
-    return " and ".join(f"{count:,} {noun if count == 1 else noun + 's'}" for count, noun in counts)
+    """So many rows and files, in words; empty for none."""
+    counts = (rows, "row"), (files, "file")
+    return " and ".join(f"{count:,} {noun if count == 1 else noun + 's'}" for count, noun in counts if count)
