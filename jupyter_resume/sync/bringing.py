@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..errors import FileError, InvalidInput, RunInUse, RunMissing
+from ..errors import FileError, InvalidInput, ResumeError, RunInUse, RunMissing
 from ..identity import DEFAULT_ENTITY, RunPath
 from ..notices import Tell, tell
 from ..remote.base import Remote
@@ -104,7 +104,11 @@ def waiting_runs(store: Store, base_url: str) -> list[RunPath]:
     found = []
     for entry in store.catalog.runs():
         replica = store.replica(entry.path, base_url).load()
-        tail = store.record(entry.path).tail()
+        try:
+            tail = store.record(entry.path).tail()
+        except ResumeError:  # who sends the run says why; one that was never meant for a server is left alone
+            found += [entry.path] if replica is not None else []
+            continue
         if tail is not None and (replica is not None or tail.point.mode != "local") and _waits(tail.point, replica):
             found.append(entry.path)
     return found[::-1]
