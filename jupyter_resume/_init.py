@@ -6,6 +6,7 @@ import copy
 import os
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +14,18 @@ from . import _active, _exit, notices, origin, settings
 from ._run import Companion, Run
 from ._there import There, refuse_other_sdk
 from .console import Console
-from .errors import RemoteUnreachable, RunDiverged, RunExists, RunInUse, RunMissing
+from .errors import RunDiverged, RunExists, RunInUse, RunMissing
 from .identity import DEFAULT_ENTITY, RunPath, generate_id
 from .machine import Machine
 from .origin import NotebookRef, Origin
 from .policy import Asked, Decision, Policy, decide, looks_for_unfinished, read_policy
+from .remote.answers import host_of
 from .settings import Settings
 from .store import notebooks
 from .store.home import Store
 from .store.record import ResumePoint, Tail
 from .store.writer import Writer
-from .sync.background import Background
 from .sync.reconcile import read_choice
-from .sync.source import written_here
-from .sync.syncing import Syncing, host_of
 from .values import to_config
 
 _TRIES = 100  # another process may be faster; it is then the one that is refused, or continued
@@ -62,7 +61,8 @@ def init(
 
     ``mode``: ``"local"`` keeps the run in this machine's store (the default without an API key); ``"online"`` also
     keeps a replica in step at ``base_url`` (the default with one; see `login`); ``"offline"`` is for a run that is
-    brought there later. A server that cannot be reached does not keep a run from going on, unless it has to decide.
+    brought there later; ``"disabled"`` keeps nothing of it once it ends. A server that cannot be reached does not
+    keep a run from going on, unless it has to decide.
     ``if_diverged``: ``"adopt"``, ``"append"`` or ``"fork"`` where the run has gone on here and there (see RunDiverged).
     ``raise_stopped``: `Run.log` raises RunStopped once somebody asks on the server that the run be stopped.
 
@@ -82,8 +82,15 @@ def init(
     )
     if fresh:
         how = f"resumed at step {run.step}: {run.reason}" if run.resumed else "new"
-        notices.tell(f"run {run.path} ({how}).")
+        notices.tell(f"run {run.path} ({how}){_whereto(run)}.")
     return run
+
+
+def _whereto(run: Run) -> str:
+    """Where the run can be looked at, or how it gets there."""
+    if run.url:
+        return f": {run.url}"
+    return "; offline: 'jupyter resume sync' sends it" if run.writer.point.mode == "offline" else ""
 
 
 _OTHERS = ("config", "takeover", "if_diverged", "raise_stopped")
@@ -116,6 +123,8 @@ def start(
     if asked_for.hint:
         notices.tell(asked_for.hint)
     store = Store()
+    if asked_for.mode == "disabled":
+        store, asked = _throwaway(), Asked(Policy.ALLOW, asked.run_id)
     whence = notebooks.known(store.catalog, whence)
     there = There.of(store, asked_for, choice)
     for _ in range(_TRIES):
@@ -151,10 +160,9 @@ def start(
         reason=_reason(decision, found, there),
         origin=whence,
         dir=_files_folder(store, path, asked_for, tell=writer.attached),
-        on_close=_active.forget,
+        on_close=partial(_forget_all, store) if asked_for.mode == "disabled" else _active.forget,
     )
-    if there.server is not None:
-        run.link = _background(run, there)
+    run.link = there.link(run)
     _active.remember(run)
     _exit.watch(run, in_notebook=isinstance(whence, NotebookRef))
     _describe(run, asked_for, changes)
@@ -206,12 +214,28 @@ def _find(store: Store, asked: Asked, asked_for: Settings, there: There, whence:
     return None
 
 
+def _throwaway() -> Store:
+    """A store of which nothing stays."""
+    import tempfile
+
+    notices.tell("mode is 'disabled': nothing of this run is kept once it ends.")
+    return Store(Path(tempfile.mkdtemp(prefix="jupyter-resume-disabled-")))
+
+
+def _forget_all(store: Store, run: Run) -> None:
+    """A run that was to leave nothing behind ends."""
+    import shutil
+
+    _active.forget(run)
+    shutil.rmtree(store.home, ignore_errors=True)
+
+
 def _companions(
     writer: Writer, asked_for: Settings, whence: Origin, environ: Mapping[str, str] = os.environ
 ) -> list[Companion]:
     """What a run that is meant for a server is given to draw; W&B's variables switch it off."""
     found: list[Companion] = []
-    if asked_for.mode == "local":
+    if asked_for.mode in ("local", "disabled"):
         return found
     if environ.get("WANDB_X_DISABLE_STATS", "").lower() not in ("1", "true", "yes"):
         found.append(Machine(writer))
@@ -225,33 +249,6 @@ def _reason(decision: Decision, found: Tail | None, there: There) -> str:
     if there.forked is not None and found is not None:
         return f"forked from {found.point.meta.get('forked_from')}"
     return f"{decision.reason}, on {host_of(there.base_url)}" if found is None and there.exists else decision.reason
-
-
-def _background(run: Run, there: There) -> Background:
-    """What keeps the run's replica in step, and reconnects by itself."""
-    assert there.server is not None
-    assert there.replica is not None
-    assert there.file is not None
-    remote = there.again() or there.server.remote
-    if remote is None:  # the key was taken away just now
-        raise there.server.error or RemoteUnreachable(f"{there.base_url} cannot be reached.")
-    syncing = Syncing(
-        remote,
-        written_here(run.writer, lambda: run.step),
-        run.blobs,
-        there.replica,
-        there.file,
-        stopped=run.hear_stopped,
-    )
-    syncing.verified = there.server.error is None
-    if syncing.verified:
-        syncing.remember()
-    if there.server.error is not None:
-        notices.tell(
-            f"{str(there.server.error).rstrip('.')}: run {run.path} goes on from this machine's record, and is sent "
-            "when the server answers again."
-        )
-    return Background(syncing, reconnect=there.again, trouble=there.server.error, list_files=run.resumed)
 
 
 def _decide(asked: Asked, found: Tail | RunPath | None, whence: Origin) -> Decision:

@@ -6,27 +6,25 @@ import operator
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Protocol
 
-from . import files, notices, restoring, settings
+from . import files, notices, restoring
 from ._exit import exit_code_of
-from .errors import InvalidInput, InvalidValue, ResumeError, RunClosed, RunStopped, StoreError, UnsafeName
+from ._linked import Linked
+from .errors import InvalidValue, ResumeError, StoreError, UnsafeName
 from .files import Restored
 from .identity import RunPath
 from .keeper import keeper
 from .origin import Origin
 from .recorded import Recorded
-from .remote.base import RemoteFile
 from .saving import Pattern, Saving
 from .store import lines
 from .store.blobs import Blobs
 from .store.home import Store
-from .store.record import FileEntry
 from .store.writer import Writer
-from .sync.background import Background
 from .values import Metrics
 
 
@@ -40,7 +38,7 @@ class Companion(Protocol):
         """Called before the run ends."""
 
 
-class Run:
+class Run(Linked):
     """One run of a training, new or continued; made by `jupyter_resume.init`.
 
     >>> import jupyter_resume as wandb
@@ -59,8 +57,8 @@ class Run:
         dir: Path,
         on_close: Callable[[Run], None],
     ) -> None:
+        super().__init__(writer, resumed=resumed)
         point = writer.point
-        self.resumed = resumed
         self.starting_step = point.next_step
         self.reason = reason
         self.origin = origin
@@ -70,59 +68,20 @@ class Run:
         self.restored: list[Restored] = []
         self.not_restored: dict[str, str] = {}
         self._store = store
-        self._writer = writer
         self._on_close = on_close
         self._dir = dir
         self._metrics = Metrics()
         self._step = point.next_step
         self._runtime_before = point.runtime
-        self._clock = time.monotonic()
-        self._stopped: float | None = None
+        self._begun_at = time.monotonic()
+        self._ended_at: float | None = None
         self._saving = Saving(writer, store.blobs(point.path))
         self._told_late = self._told_forked = False
-        self.link: Background | None = None
         self.companions: list[Companion] = []
-        self.stopped = False
-        self.raise_stopped = self._may_be_stopped = self._heard = False
         self._catalogue_due = False
         keeper.add(self._tend)
 
     # What it is
-
-    @property
-    def id(self) -> str:
-        """The run id."""
-        return self._writer.point.run_id
-
-    @property
-    def entity(self) -> str:
-        """The entity: a person or a team."""
-        return self.path_there.entity
-
-    @property
-    def project(self) -> str:
-        """The project."""
-        return self._writer.point.project
-
-    @property
-    def run_path(self) -> RunPath:
-        """Entity, project and id as this machine's store has them."""
-        return self._writer.point.path
-
-    @property
-    def path_there(self) -> RunPath:
-        """Entity, project and id as the server has them; without a server as `run_path`."""
-        return self.link.syncing.replica.path if self.link else self.run_path
-
-    @property
-    def path(self) -> str:
-        """``entity/project/run_id``, as `restore` and `Api` take it."""
-        return str(self.path_there)
-
-    @property
-    def url(self) -> str | None:
-        """The run's page on its server; None for a run that is in this machine's store only."""
-        return self.link.syncing.remote.url_of(self.path_there) if self.link else None
 
     @property
     def dir(self) -> str:
@@ -135,109 +94,14 @@ class Run:
         return self._step
 
     @property
-    def state(self) -> str:
-        """``running``, ``taken over``, or how the run ended: ``finished``, ``failed``, ``interrupted``."""
-        if self.fenced:
-            return "taken over"
-        return self._writer.point.state
-
-    @property
-    def name(self) -> str:
-        """The display name; the id if none was given."""
-        return str(self._writer.point.meta.get("name") or self.id)
-
-    @name.setter
-    def name(self, text: str) -> None:
-        self.describe(name=_text("name", text))
-
-    @property
-    def notes(self) -> str | None:
-        """Notes on the run; assigning replaces them."""
-        notes = self._writer.point.meta.get("notes")
-        return None if notes is None else str(notes)
-
-    @notes.setter
-    def notes(self, text: str | None) -> None:
-        self.describe(notes=None if text is None else _text("notes", text))
-
-    @property
-    def tags(self) -> tuple[str, ...]:
-        """The tags; assigning replaces them."""
-        return tuple(self._writer.point.meta.get("tags") or ())
-
-    @tags.setter
-    def tags(self, tags: Sequence[str]) -> None:
-        self.describe(tags=list(settings.read_tags(tags) or ()))
-
-    @property
-    def group(self) -> str | None:
-        """The group of runs that this one belongs to."""
-        return self._writer.point.meta.get("group")
-
-    @property
-    def job_type(self) -> str | None:
-        """What kind of job the run is, such as ``train``."""
-        return self._writer.point.meta.get("job_type")
-
-    @property
-    def total(self) -> int | None:
-        """The step at which the run is expected to be done, for a progress bar; None if nobody said."""
-        total = self._writer.point.meta.get("total")
-        return total if isinstance(total, int) else None
-
-    @total.setter
-    def total(self, steps: int | None) -> None:
-        if steps is not None and (isinstance(steps, bool) or not isinstance(steps, int) or not 0 < steps < 1 << 53):
-            raise InvalidInput(f"total={steps!r:.60} is no number of steps: pass a positive integer, or None.")
-        if steps != self.total:
-            self.describe(total=steps)
-
-    @property
-    def files(self) -> dict[str, FileEntry]:
-        """The saved files, by name."""
-        return self._writer.files()
-
-    @property
-    def files_there(self) -> dict[str, RemoteFile]:
-        """Files that only the server has, by name, as far as they are known yet; `restore` brings them."""
-        there = self.link.syncing.files_there if self.link else {}
-        known = self.files
-        return {name: file for name, file in there.items() if name not in known}
-
-    @property
     def runtime(self) -> float:
         """Seconds that the run has run, over all its sessions."""
-        return self._runtime_before + (self._stopped or time.monotonic()) - self._clock
-
-    @property
-    def closed(self) -> bool:
-        """Whether this handle can write no more."""
-        return self._writer.closed
-
-    @property
-    def forked(self) -> bool:
-        """Whether this process is a fork of the one that writes the run."""
-        return self._writer.forked
-
-    @property
-    def fenced(self) -> bool:
-        """Whether another process took the run over; what is logged here is no part of it any more."""
-        return self._writer.fenced_by is not None
-
-    @property
-    def writer(self) -> Writer:
-        """What writes the run's record."""
-        return self._writer
+        return self._runtime_before + (self._ended_at or time.monotonic()) - self._begun_at
 
     @property
     def blobs(self) -> Blobs:
         """The content of the run's saved files."""
         return self._store.blobs(self.run_path)
-
-    @property
-    def in_memory(self) -> int:
-        """Lines that wait in memory because the disk takes none; 0 as a rule."""
-        return self._writer.in_memory
 
     # What it does
 
@@ -269,7 +133,7 @@ class Run:
                     if target >= at:
                         self._step = target + 1 if commit else target
                 row["_timestamp"] = time.time()
-                row["_runtime"] = self._runtime_before + time.monotonic() - self._clock
+                row["_runtime"] = self._runtime_before + time.monotonic() - self._begun_at
                 if row["_step"] >= at:
                     writer.row(row, finite)
                     self.recent.append(row)
@@ -280,23 +144,6 @@ class Run:
         if complaints:
             recorded = " (the other values of the call were recorded)" if row else ""
             raise InvalidValue(f"{'; '.join(text for _, text in complaints[:3])}{recorded}.", key=complaints[0][0])
-
-    def hear_stopped(self, said: bool) -> None:
-        """What the server says of whether somebody asked that the run be stopped."""
-        first, self._heard = not self._heard, True
-        if said and not self.stopped:
-            notices.tell(f"somebody asked on the server that run {self.path} be stopped: run.stopped is True.")
-            # What was asked of an earlier session, and is said to a resumed one at once, does not concern it.
-            self._may_be_stopped = self.raise_stopped and not (first and self.resumed)
-        self.stopped = said
-
-    def _check_stopped(self) -> None:
-        self._may_be_stopped = False  # told once; a program that goes on may
-        if self.stopped:
-            raise RunStopped(
-                f"Somebody asked on the server that run {self.path} be stopped; everything up to step "
-                f"{self._step - 1} is recorded. Log on to go on all the same."
-            )
 
     def _log_late(self, row: dict[str, Any]) -> None:
         self._writer.late_row(row)
@@ -310,9 +157,7 @@ class Run:
 
     def _refuse(self) -> None:
         if not self._writer.forked:
-            raise RunClosed(
-                f"Run {self.path} has ended ({self.state}): init(id={self.id!r}, resume='allow') continues it."
-            )
+            raise self._ended()
         if not self._told_forked:
             self._told_forked = True
             notices.tell(
@@ -394,7 +239,7 @@ class Run:
         while self.companions:
             self.companions.pop().close()
         self._writer.close(state, exit_code)
-        self._stopped = time.monotonic()
+        self._ended_at = time.monotonic()
         keeper.remove(self._tend)  # last: an interrupted close leaves a run that is still tended
         self._on_close(self)
         if self.link:
@@ -408,14 +253,6 @@ class Run:
                 companion.tend(self.runtime)
             if self._catalogue_due:
                 self.catalogue()
-
-    def describe(self, **values: Any) -> None:
-        """Set name, notes, tags, group, job_type or total."""
-        if self.closed:
-            raise RunClosed(
-                f"Run {self.path} has ended ({self.state}): init(id={self.id!r}, resume='allow') continues it."
-            )
-        self._writer.put(lines.META, values)
 
     def history_tail(self) -> list[dict[str, Any]]:
         """The last rows of the record, also of earlier sessions."""
@@ -448,12 +285,6 @@ class Run:
 
     def __repr__(self) -> str:
         return f"<Run {self.path} {self.state}, {'resumed, ' if self.resumed else ''}step {self.step}>"
-
-
-def _text(what: str, value: object) -> str:
-    if not isinstance(value, str):
-        raise InvalidInput(f"{what}={value!r:.60} is {type(value).__name__}: use a string.")
-    return value
 
 
 def _plain(name: object) -> str:

@@ -6,6 +6,8 @@ import sys
 from dataclasses import dataclass
 from functools import partial
 
+from . import notices
+from ._run import Run
 from .errors import RemoteError, RunInUse
 from .identity import DEFAULT_ENTITY, RunPath
 from .policy import Asked, Policy
@@ -14,11 +16,13 @@ from .settings import Settings
 from .store.home import Store
 from .store.record import ResumePoint, Tail
 from .store.replica import Replica, ReplicaFile
+from .sync.background import Background
 from .sync.bringing import path_there
 from .sync.connecting import BEHIND, Server, connect
 from .sync.forking import fork
 from .sync.reconcile import reconcile
-from .sync.syncing import diverged
+from .sync.source import written_here
+from .sync.syncing import Syncing, diverged
 
 
 @dataclass
@@ -103,6 +107,26 @@ class There:
             raise diverged(path, self.base_url, result.diverged, self.point)
         self.forked = fork(self.store, found, self.replica, result.diverged, self.point, remote, label)
         return None
+
+    def link(self, run: Run) -> Background | None:
+        """What keeps the run's replica in step, and reconnects by itself; None where there is no server."""
+        if self.server is None or self.replica is None or self.file is None:
+            return None
+        error = self.server.error
+        if error is not None:
+            notices.tell(
+                f"{str(error).rstrip('.')}: run {self.path} goes on from this machine's record, and is sent when the "
+                "server answers again."
+            )
+        remote = self.again() or self.server.remote
+        if remote is None:  # the key was taken away just now, which was told: 'jupyter resume sync' sends the run
+            return None
+        here = written_here(run.writer, lambda: run.step)
+        syncing = Syncing(remote, here, run.blobs, self.replica, self.file, stopped=run.hear_stopped)
+        syncing.verified = error is None
+        if syncing.verified:
+            syncing.remember()
+        return Background(syncing, reconnect=self.again, trouble=error, list_files=run.resumed)
 
     def again(self) -> Remote | None:
         """The server with the key that is configured now; None if there is none."""

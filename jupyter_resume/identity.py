@@ -9,6 +9,7 @@ import os
 import re
 import string
 from dataclasses import dataclass
+from urllib.parse import unquote
 
 from .errors import InvalidInput, InvalidRunId, InvalidRunPath
 
@@ -19,6 +20,7 @@ DEFAULT_PROJECT = "uncategorized"
 
 _ALPHABET = string.digits + string.ascii_lowercase
 _OUTSIDE_ID = re.compile(r"[^A-Za-z0-9_-]")
+_PAGE = re.compile(r"https?://[^/?#]+/(?:[^?#]*/)?([^/?#]+)/([^/?#]+)/runs/([^/?#]+)")
 _FORBIDDEN_IN_NAMES = re.compile(r"[/\\#?%:\x00-\x1f\x7f\ud800-\udfff]")
 
 
@@ -77,13 +79,15 @@ class RunPath:
     def parse(cls, text: str, entity: str = DEFAULT_ENTITY, project: str = DEFAULT_PROJECT) -> RunPath:
         """Read ``entity/project/run_id``, ``entity/project/runs/run_id``, ``project/run_id`` or ``run_id``.
 
-        What the text leaves out is taken from ``entity`` and ``project``.
+        The address of a run's page will do, too. What the text leaves out is taken from ``entity`` and ``project``.
 
         >>> str(RunPath.parse("mnist/a1b2c3d4"))
         'local/mnist/a1b2c3d4'
         """
         if not isinstance(text, str):
             raise InvalidRunPath(f"A run path is a string like 'project/run_id', not {type(text).__name__}.")
+        if page := _PAGE.match(text.strip()):
+            return cls.of(*map(unquote, page.groups()))
         parts = text.strip("/").split("/")
         if len(parts) == 4 and parts[2] == "runs":
             del parts[2]

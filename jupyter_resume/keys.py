@@ -12,12 +12,12 @@ import re
 import secrets
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from . import notices
 from .errors import InvalidInput, StoreUnwritable
+from .netrc_text import with_key
 
 DEFAULT_BASE_URL = "https://api.wandb.ai"
 
@@ -82,6 +82,8 @@ def find(base_url: str, environ: Mapping[str, str] = os.environ) -> str | None:
     except FileNotFoundError:
         return None
     except (netrc.NetrcParseError, OSError, ValueError) as error:  # what a parser says could quote a password
+        if isinstance(error, PermissionError) and not os.path.lexists(path):
+            return None  # the home is somebody else's, and whether there is such a file cannot be seen
         line = getattr(error, "lineno", None)
         why = f"line {line}" if line else getattr(error, "strerror", None) or "not text"
         _tell_once(f"no API key could be read from {path} ({why}): mend it, or set WANDB_API_KEY")
@@ -129,70 +131,6 @@ def netrc_path(environ: Mapping[str, str] = os.environ) -> Path | None:
             if path.exists():
                 return path
     return usual[sys.platform == "win32"]
-
-
-def with_key(text: str, machine: str, key: str) -> str:
-    """A netrc file's text with this key for this machine: only the password of its entry changes, or one is added."""
-    changes: list[tuple[int, int, str]] = []
-    rest = len(text)
-    for entry in _entries(text):
-        if entry.machine is None:  # a default entry comes last, or it hides what stands behind it
-            rest = min(rest, entry.start)
-        elif entry.machine == machine:
-            start, end = entry.password or (entry.end, entry.end)
-            before = "\n  password " if not entry.password else " " if start == end else ""
-            changes.append((start, end, before + key))
-    if not changes:
-        line = "\n" if text[:rest] and not text[:rest].endswith("\n") else ""
-        changes.append((rest, rest, f"{line}machine {machine}\n  login user\n  password {key}\n"))
-    for start, end, new in reversed(changes):
-        text = text[:start] + new + text[end:]
-    return text
-
-
-@dataclass
-class _Entry:
-    """Where an entry stands; ``machine`` is None for the default one, ``password`` is where its value is."""
-
-    machine: str | None
-    start: int
-    end: int
-    password: tuple[int, int] | None = None
-
-
-_WORD = re.compile(r'"(?:[^"\\\n]|\\.)*"|\S+')
-_MACRO_END = re.compile(r"\n[ \t\r]*(?:\n|\Z)|\Z")
-
-
-def _entries(text: str) -> Iterator[_Entry]:
-    """The entries, comments and macros left out; what makes no sense is passed over."""
-    at, entry = 0, None
-    while found := _WORD.search(text, at):
-        at, word = found.end(), found[0]
-        if word.startswith("#"):
-            at = text.find("\n", found.start()) + 1 or len(text)
-        elif word == "macdef":
-            ending = _MACRO_END.search(text, at)
-            at = ending.end() if ending else len(text)
-        elif word in ("machine", "default"):
-            if entry:
-                yield entry
-            entry = None
-            if word == "default":
-                entry = _Entry(None, found.start(), at)
-            elif name := _WORD.search(text, at):
-                at = name.end()
-                entry = _Entry(name[0].strip('"'), found.start(), at)
-        elif word in ("login", "user", "account", "password"):
-            value = _WORD.search(text, at)
-            where = value.span() if value else (at, at)
-            at = where[1]
-            if entry:
-                entry.end = at
-                if word == "password":
-                    entry.password = where
-    if entry:
-        yield entry
 
 
 def _machines(base_url: str) -> Iterator[str]:

@@ -6,9 +6,10 @@ from dataclasses import replace
 from itertools import islice
 
 from . import listing, view
-from .api import Api, ApiRun
+from .api import Api
 from .errors import RemoteError, RunMissing
 from .identity import DEFAULT_ENTITY, RunPath
+from .seen import ApiRun
 from .settings import Settings
 from .source import RemoteSource
 from .store.home import Store

@@ -9,11 +9,13 @@ from ._run import Run
 from .errors import RemoteError, RemoteUnreachable, ResumeError, RunMissing
 from .identity import RunPath
 from .store.home import Store
+from .store.record import Tail
 from .sync.bringing import bring, waiting_runs
 from .sync.connecting import connect, default_entity
 from .wording import size_of
 
 _LARGE = 64 << 20  # bytes of a file that is announced
+_MANY = 50_000  # rows of a run that are
 
 
 def flush(run: Run, if_diverged: str | None = None) -> str:
@@ -37,10 +39,12 @@ def send(
     failed = 0
     meant = runs or waiting_runs(store, asked.base_url)
     for run in meant:
-        here = next((path for path in _here(run, entity) if store.record(path).tail() is not None), None)
-        if here is None:
-            raise RunMissing(f"There is no run {run} in the store {store.home}: list them with 'jupyter resume runs'.")
         try:
+            tail = _tail(store, run, entity)
+            here = tail.point.path
+            known = store.replica(here, asked.base_url).load()
+            if (rows := tail.point.rows - (known.rows if known else 0)) >= _MANY:
+                notices.tell(f"sending {rows:,} rows of run {here} ...")
             yield str(bring(store, here, remote, entity, if_diverged, sending=_announce))
         except RemoteUnreachable:
             raise
@@ -48,16 +52,19 @@ def send(
             if len(meant) == 1:
                 raise
             failed += 1
-            notices.tell(f"{here} is not sent: {error}")
+            notices.tell(f"{run} is not sent: {error}")
     if failed:
         raise RemoteError(
             f"{failed} of {len(meant)} runs were not sent, for the reasons above; nothing of them is lost."
         )
 
 
-def _here(run: RunPath, entity: str) -> tuple[RunPath, ...]:
-    """The paths that a run may have in the store."""
-    return run, RunPath(entity, run.project, run.run_id)
+def _tail(store: Store, run: RunPath, entity: str) -> Tail:
+    """Where a run stands in the store, which may have it under either entity. Raises RunMissing."""
+    for path in (run, RunPath(entity, run.project, run.run_id)):
+        if (tail := store.record(path).tail()) is not None:
+            return tail
+    raise RunMissing(f"There is no run {run} in the store {store.home}: list them with 'jupyter resume runs'.")
 
 
 def _announce(name: str, size: int) -> None:

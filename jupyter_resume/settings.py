@@ -11,7 +11,7 @@ from . import keys
 from .errors import InvalidInput, KeyRejected
 from .identity import DEFAULT_ENTITY, DEFAULT_PROJECT, check_name
 
-MODES = ("local", "online", "offline")
+MODES = ("local", "online", "offline", "disabled")
 _OLD_NAMES = {"run": "online", "dryrun": "offline"}  # of modes, which W&B still takes
 
 
@@ -107,7 +107,8 @@ def _mode(asked: str | None, base_url: str, environ: Mapping[str, str]) -> str:
     mode = _OLD_NAMES.get(asked or "", asked)
     if mode is not None and mode not in MODES:
         raise InvalidInput(
-            f"mode={mode!r} is not known here: use 'local', 'online', or 'offline' for a run that is synced later."
+            f"mode={mode!r} is not known here: use 'local', 'online', 'offline' for a run that is synced "
+            "later, or 'disabled' for one of which nothing is kept."
         )
     if mode in (None, "online"):
         found = keys.find(base_url, environ)

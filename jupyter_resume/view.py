@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from ._run import Run
+from .remote.answers import host_of
 from .remote.base import RemoteFile, RemoteRun, step_of
 from .store.home import Store
 from .store.record import Tail
-from .sync.background import Standing
-from .sync.syncing import host_of
+from .sync.standing import Standing
+from .sync.uploading import files_unsent
 from .times import unix
 from .wording import size_of
 
@@ -202,9 +203,14 @@ def of_tail(tail: Tail, state: str, metrics: tuple[Metric, ...], server: str | N
 def server_of(store: Store, tail: Tail) -> str | None:
     """How a run stands with the servers that have it, as far as is known here."""
     standings = [
-        Standing(host_of(replica.base_url), max(0, tail.point.rows - replica.rows))
+        Standing(
+            host_of(replica.base_url),
+            max(0, tail.point.rows - replica.rows),
+            files=len(files_unsent(tail.point.files, replica)),
+        )
         for replica in store.replicas(tail.point.path)
     ]
-    if not standings and tail.point.mode == "offline":
-        return "offline: 'jupyter resume sync' sends it"
+    if not standings and tail.point.mode != "local":
+        why = "offline" if tail.point.mode == "offline" else "not on its server yet"
+        return f"{why}: 'jupyter resume sync' sends it"
     return "; ".join(map(str, standings)) or None

@@ -11,11 +11,12 @@ import pytest
 
 import jupyter_resume as wandb
 from jupyter_resume import errors
-from jupyter_resume.api import Api, ApiRun
+from jupyter_resume.api import Api
 from jupyter_resume.digests import md5_of
 from jupyter_resume.identity import RunPath
 from jupyter_resume.remote.base import Account, Page, RemoteFile, RemoteRun
 from jupyter_resume.remote.wandb import Wandb
+from jupyter_resume.seen import ApiRun
 from jupyter_resume.source import RemoteSource
 
 from .serving import KEY, Served, served

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ from jupyter_resume.console import Console
 from jupyter_resume.identity import RunPath
 from jupyter_resume.store import lines
 from jupyter_resume.store.home import Store
+
+from .processes import PATIENCE
 
 
 def texts(store: Store, kind: str, run: str = "one") -> list[str]:
@@ -69,14 +73,6 @@ def test_nothing_is_kept_of_what_is_printed_where_nobody_asked_for_it(
 def test_a_stream_that_somebody_else_has_wrapped_meanwhile_stays_wrapped(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Stream:
-        def __init__(self) -> None:
-            self.written: list[str] = []
-
-        def write(self, text: str) -> int:
-            self.written.append(text)
-            return len(text)
-
     out, err = Stream(), Stream()
     run = wandb.init(project="p", id="one")
     monkeypatch.setattr(sys, "stdout", out)
@@ -96,6 +92,80 @@ def test_a_stream_that_somebody_else_has_wrapped_meanwhile_stays_wrapped(
     assert (out.written, err.written) == (["A", "\n", "C", "\n"], ["b", "\n", "d", "\n"])
     assert out.write is wrapped
     assert [text[-1] for text in texts(store, lines.CONSOLE)] == ["A", "b"]
+
+
+class Stream:
+    """A stream that keeps what is written to it."""
+
+    def __init__(self) -> None:
+        self.written: list[str] = []
+
+    def write(self, text: object) -> int:
+        self.written.append(str(text))
+        return len(str(text))
+
+
+def listen(monkeypatch: pytest.MonkeyPatch) -> Console:
+    """A console that hears what this process prints; in the test itself, since pytest puts its own streams back."""
+    monkeypatch.setattr(sys, "stdout", Stream())
+    monkeypatch.setattr(sys, "stderr", Stream())
+    return Console(wandb.init(project="p", id="one").writer)
+
+
+def kept(console: Console, store: Store) -> list[str]:
+    """What was kept, without the times."""
+    console.close()
+    return [text.partition(" ")[2] for text in texts(store, lines.CONSOLE) if not text.startswith("ERROR ")]
+
+
+def test_printing_from_within_printing_does_not_hang(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a signal's handler does, which may come at any moment."""
+    console = listen(monkeypatch)
+
+    class Noisy:
+        def __str__(self) -> str:
+            sys.stdout.write("inner\n")
+            return "outer\n"
+
+    printing = threading.Thread(target=lambda: sys.stdout.write(Noisy()), daemon=True)  # type: ignore[arg-type]
+    printing.start()
+    printing.join(PATIENCE)
+    assert not printing.is_alive()
+    assert {"inner", "outer"} <= set(kept(console, store))
+
+
+def test_a_child_forked_while_another_thread_prints_can_print(monkeypatch: pytest.MonkeyPatch) -> None:
+    console = listen(monkeypatch)
+    tee = console._streams[0]
+    with tee._lock:  # the thread that holds it is not in the child
+        child = os.fork()
+        if child == 0:
+            printing = threading.Thread(target=lambda: sys.stdout.write("child\n"), daemon=True)
+            printing.start()
+            printing.join(PATIENCE)
+            os._exit(int(printing.is_alive()))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_what_is_printed_without_a_newline_is_kept_within_bounds(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    console = listen(monkeypatch)
+    for _ in range(1000):
+        sys.stdout.write("0123456789")
+    assert len(console._streams[0]._rest) <= 4097
+    sys.stdout.write("\r")
+    sys.stdout.write("100%")
+    sys.stdout.write("\r\n")
+    sys.stdout.write("." * 10_000 + "\n")
+    assert kept(console, store) == ["100%", "." * 4096]
+
+
+def test_a_flood_of_output_is_kept_in_pieces_that_a_server_takes(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    console = listen(monkeypatch)
+    sys.stdout.write(("x" * 4000 + "\n") * 300)
+    assert len(kept(console, store)) == 300
+    found = [value for kind, value in store.record(RunPath("local", "p", "one")).scan() if kind == lines.CONSOLE]
+    assert max(sum(map(len, value["lines"])) for value in found) < 1 << 19
+    assert [value["at"] for value in found] == [0, *itertools.accumulate(len(value["lines"]) for value in found)][:-1]
 
 
 def test_the_machine_is_measured_now_and_then(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import jupyter_resume as wandb
 from jupyter_resume.identity import RunPath
 from jupyter_resume.store import lines
-from jupyter_resume.store.follow import Cursor, Row, Texts, first_row, follow, row_at
+from jupyter_resume.store.follow import Cursor, Row, Texts, follow, holds
 from jupyter_resume.store.record import Record, ResumePoint
 from jupyter_resume.store.writer import Writer
 
@@ -45,8 +45,8 @@ def here(tmp_path: Path) -> Record:
 def test_a_record_that_is_not_there_has_nothing_to_be_read(tmp_path: Path) -> None:
     record = here(tmp_path)
     assert list(follow(record, Cursor())) == []
-    assert row_at(record, Cursor(), 0) is None
-    assert first_row(record) is None
+    assert holds(record, Cursor())
+    assert not holds(record, Cursor(1, 5))
 
 
 def test_rows_of_one_step_are_one_line(tmp_path: Path) -> None:
@@ -111,10 +111,8 @@ def test_sessions_are_one_history(tmp_path: Path) -> None:
         writer.close("interrupted", None)
     assert [(n, row["_step"]) for n, row in rows(record)] == [(n, n) for n in range(6)]
     (_, last) = [item for item in follow(record, Cursor()) if isinstance(item, Row)][-2:]
-    assert row_at(record, last.end, 0) is not None, "a row before the cursor is looked for from the beginning"
-    found = row_at(record, last.start, 5)
-    assert found is not None
-    assert found.row["_step"] == 5
+    assert [n for n, _ in rows(record, last.start)] == [5]
+    assert rows(record, last.end) == []
 
 
 def test_the_next_session_may_number_its_lines_higher(tmp_path: Path) -> None:
@@ -130,7 +128,6 @@ def test_the_next_session_may_number_its_lines_higher(tmp_path: Path) -> None:
     assert after is not None
     put(after, 100)
     assert [(n, row["_step"]) for n, row in rows(record)] == [(0, 0), (10, 100)]
-    assert first_row(record) == 0
 
 
 def test_what_an_overtaken_writer_logs_is_not_read(tmp_path: Path) -> None:
@@ -159,7 +156,9 @@ def test_rows_that_are_set_aside_are_not_read_and_a_cursor_behind_them_is_no_pla
     assert after is not None
     put(after, 2, who=2)
     assert [(n, row["_step"], row["who"]) for n, row in rows(record)] == [(0, 0, 1), (1, 1, 1), (2, 2, 2)]
+    assert not holds(record, items[3].end)
     assert rows(record, items[3].end) == rows(record), "it is read from the beginning"
+    assert holds(record, cut)
     assert [n for n, _ in rows(record, cut)] == [2]
 
 

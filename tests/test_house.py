@@ -19,7 +19,7 @@ from jupyter_resume import errors
 PACKAGE = Path(jupyter_resume.__file__).parent
 
 LAYERS = [
-    {"errors", "identity", "notices", "wording", "digests", "times", "paging"},
+    {"errors", "identity", "notices", "wording", "digests", "times", "paging", "netrc_text"},
     {"keys"},
     {"policy", "settings", "values", "origin", "tables", "curve"},
     {"transfer", "store", "remote"},
@@ -28,11 +28,12 @@ LAYERS = [
     {"fetched"},
     {"saving", "sync"},
     {"restoring"},
-    {"_run", "_exit", "source"},
+    {"_described", "_linked", "_run", "_exit", "source"},
     {"_active", "_there"},
     {"_init", "exported", "sending"},
     {"view"},
     {"render", "listing"},
+    {"seen"},
     {"api"},
     {"lookup"},
     {"notebook", "lab", "cli", "server", "__main__", "demo", "integrations", "keras", "util", "__init__"},

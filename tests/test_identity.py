@@ -139,3 +139,16 @@ def test_no_two_projects_share_a_folder_and_no_folder_leaves_its_place(names: li
         assert "/" not in folder
         assert "\\" not in folder
         assert len(folder.encode()) <= 255
+
+
+def test_the_address_of_a_runs_page_is_a_run_path() -> None:
+    path = RunPath("local", "пр оект", "exp-7")
+    for page in (
+        "https://wandb.ai/local/пр оект/runs/exp-7",
+        "http://127.0.0.1:8642/local/%D0%BF%D1%80%20%D0%BE%D0%B5%D0%BA%D1%82/runs/exp-7?workspace=user#loss",
+        " https://host/behind/a/proxy/local/%D0%BF%D1%80%20%D0%BE%D0%B5%D0%BA%D1%82/runs/exp-7/logs ",
+    ):
+        assert RunPath.parse(page, "other", "others") == path
+    for no in ("https://wandb.ai/local/p", "https://wandb.ai/p/runs/exp-7", "https://wandb.ai/local/a%2Fb/runs/exp-7"):
+        with pytest.raises(InvalidInput):
+            RunPath.parse(no)

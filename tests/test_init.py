@@ -22,6 +22,7 @@ from jupyter_resume.errors import (
     StoreError,
     UnsafeName,
 )
+from jupyter_resume.identity import RunPath
 from jupyter_resume.store.catalog import Catalog
 from jupyter_resume.store.home import Store
 from jupyter_resume.store.record import FileEntry
@@ -60,7 +61,7 @@ def test_an_argument_beats_the_environment_which_beats_what_is_configured() -> N
     assert settings.resolve({"resume": False}, {"WANDB_RESUME": "allow"}).resume is False
 
 
-@pytest.mark.parametrize("mode", ["disabled", "shared", "Local"])
+@pytest.mark.parametrize("mode", ["disable", "shared", "Local"])
 def test_a_mode_that_is_not_there_is_refused_with_the_ones_that_are(mode: str) -> None:
     with pytest.raises(InvalidInput, match=r"'local'.*'offline'"):
         wandb.init(mode=mode)
@@ -283,3 +284,38 @@ def test_what_a_later_version_adds_to_a_record_is_passed_over(store: Store) -> N
     assert origin.load({"kind": "rocket", "path": "/"}) is None
     entry = FileEntry("a", 1, "d", 0.0, 0)
     assert FileEntry.load(vars(entry) | {"new": 1}) == entry
+
+
+def test_where_a_run_can_be_looked_at_or_how_it_gets_there_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wandb.init(project="p", id="here").finish()
+    assert capsys.readouterr().err == "jupyter_resume: run local/p/here (new).\n"
+    wandb.init(project="p", id="later", mode="offline").finish()
+    assert "run local/p/later (new); offline: 'jupyter resume sync' sends it." in capsys.readouterr().err
+    monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
+    monkeypatch.setenv("WANDB_INIT_TIMEOUT", "0.1")
+    wandb.init(project="p", id="there", resume="allow", base_url="http://127.0.0.1:9").finish()
+    assert "run local/p/there (new): http://127.0.0.1:9/local/p/runs/there." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("resume", ["must", "allow", None])
+def test_of_a_disabled_run_nothing_is_kept_and_nothing_is_refused(
+    resume: str | None, tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    wandb.init(project="p", id="one", mode="local").finish()
+    run = wandb.init(project="p", id="one", resume=resume)
+    assert (run.resumed, run.step) == (False, 0)
+    run.log({"loss": 1.0})
+    (tmp_path / "model.h5").write_bytes(b"weights")
+    run.save("model.h5", policy="now")
+    assert run.restore("model.h5", root="elsewhere").read() == b"weights"
+    run.finish()
+    assert list((tmp_path / "temporary").iterdir()) == []
+    tail = Store(home).record(RunPath("local", "p", "one")).tail()
+    assert tail is not None
+    assert tail.point.rows == 0
+    assert capsys.readouterr().err.count("nothing of this run is kept") == 1

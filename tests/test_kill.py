@@ -156,7 +156,7 @@ def test_of_two_writers_that_contend_and_are_killed_no_rows_are_mixed_and_none_o
             token, count = counters[me] >> 32, counters[me] & (1 << 32) - 1
             if count:
                 acknowledged[me, token] = count
-    chain = dict(record._chain())
+    chain = dict(record.chain())
     rows = list(record.history())
     assert [row["_step"] for row in rows] == list(range(len(rows)))
     said = [tuple(map(int, row["who"].split())) for row in rows]

@@ -130,7 +130,10 @@ def test_an_answer_that_is_no_object_makes_no_sense(server: Faults, remote: Wand
 @pytest.mark.parametrize("op", CALLS)
 def test_a_login_page_is_told_as_one(server: Faults, remote: Wandb, op: str) -> None:
     server.always(op, page())
-    with pytest.raises(errors.RemoteMalformed, match=r"a web page, not with data: a proxy or login page\? Check"):
+    with pytest.raises(
+        errors.RemoteMalformed,
+        match=r"a web page, not with data \(a proxy or login page\?\): check that WANDB_BASE_URL is a W&B",
+    ):
         CALLS[op](remote)
 
 
@@ -606,10 +609,15 @@ def everything(error: BaseException) -> str:
     return shown + repr(getattr(error, "data", ""))
 
 
+CODE = base64.b64encode(f"api:{KEY}".encode()).decode()  # as the key is sent
+
+
 @pytest.mark.parametrize(
     "fault",
     [
         Fault(401, {"error": f"bad key {KEY}"}),
+        Fault(400, {"error": f"bad header Basic {CODE}"}),
+        refused(f"no such user: {CODE}"),
         Fault(400, {"errors": [{"message": f"api:{KEY} see http://h/x?sig={SIGNATURE}"}]}),
         Fault(500, {"error": f"{KEY}"}),
         refused(f"no such key {KEY}"),
@@ -628,7 +636,7 @@ def test_no_error_tells_a_secret(server: Faults, time_: Time, fault: Fault, tmp_
         remote.account, lambda: remote.append(RUN, Post()), lambda: remote.fetch(file, tmp_path / "b")
     ]  # fmt: skip
     told = "\n".join(everything(error) for call in calls if (error := failure(call)))
-    assert not [secret for secret in (KEY, SIGNATURE, b64(KEY)) if secret in told]
+    assert not [secret for secret in (KEY, SIGNATURE, CODE) if secret in told]
     assert told.count("Traceback") >= 2
     server.always("*", None)
     for status in (400, 403, 500):
@@ -646,10 +654,6 @@ def failure(call: Callable[[], object]) -> errors.ResumeError | None:
     except errors.ResumeError as error:
         return error
     return None
-
-
-def b64(key: str) -> str:
-    return base64.b64encode(f"api:{key}".encode()).decode()
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import pytest
 import jupyter_resume as wandb
 from jupyter_resume.errors import RemoteUnreachable, RunDiverged, RunExists, RunMissing
 from jupyter_resume.identity import RunPath
+from jupyter_resume.origin import ProgramRef
 from jupyter_resume.store.home import Store
 from jupyter_resume.sync.background import Background
 from jupyter_resume.sync.bringing import Brought, bring, waiting_runs
@@ -216,6 +217,26 @@ def test_runtime_goes_on_from_the_longer_side(tracker: Tracker, on: On) -> None:
     run.finish()
     assert tracker.one().rows[-1] is not None
     assert tracker.one().rows[-1]["_runtime"] >= 5000
+
+
+def test_a_program_finds_its_run_again_after_another_machine_has_gone_on_with_it(
+    tracker: Tracker, on: On, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jupyter_resume.origin.finders", [lambda: ProgramRef("/there/train.py", "/there")])
+    on("A")
+    run = begin(id=None, resume="auto")
+    log(run, 0)
+    run.close("interrupted")
+    on("B")
+    other = begin(id=run.id, resume="must")
+    log(other, 1)
+    other.finish()
+    on("A")
+    again = begin(id=None, resume="auto")
+    assert (again.id, again.step) == (run.id, 2)
+    log(again, 2)
+    again.finish()
+    whole(tracker.one(run.id), [0, 1, 2])
 
 
 def test_a_run_that_died_before_it_heard_that_its_rows_were_taken_sends_them_once(tracker: Tracker) -> None:
@@ -424,27 +445,30 @@ def test_a_record_that_lost_its_last_rows_goes_on_behind_the_server_s(tracker: T
 
 
 def test_a_damaged_line_of_the_record_leaves_no_gap_at_the_server(tracker: Tracker) -> None:
-    run = begin(mode="offline")
-    log(run, 0, 1, 2, 3)
-    lose(run)
-    segment = run.writer.record.segment(1)
-    data = segment.read_bytes()
-    at = data.index(b'"v":1')
-    segment.write_bytes(data[:at] + b"#" + data[at + 1 :])
-    run = begin(mode="offline")
-    log(run, 4)
-    run.finish()
-    tail = run.writer.record.tail()
-    assert tail is not None
+    for session in (range(4), [4], [5]):
+        run = begin(mode="offline")
+        log(run, *session)
+        run.finish()
+    for token, value in ((1, 1), (2, 4)):
+        segment = run.writer.record.segment(token)
+        data = segment.read_bytes()
+        at = data.index(b'"v":%d' % value)
+        segment.write_bytes(data[:at] + b"#" + data[at + 1 :])
     sync()
     kept = tracker.one()
-    assert [v for v in kept.values("v") if v is not None] == [0, 2, 3, 4]
-    assert None not in kept.rows
+    assert kept.values("v") == [0, 2, 3, 5]
     assert sync().rows == 0
+    for value in (6, 7):
+        run = begin()
+        assert run.step == value
+        log(run, value)
+        run.finish()
+    whole(kept, [0, 2, 3, 5, 6, 7])
+    Store().replica(run.run_path, URL).path.unlink()
     run = begin()
-    log(run, 5)
+    log(run, 8)
     run.finish()
-    assert kept.values("v") == [0, 2, 3, 4, 5]
+    whole(kept, [0, 2, 3, 5, 6, 7, 8])
 
 
 def test_a_record_that_is_lost_goes_on_from_the_server_and_its_end_is_told(tracker: Tracker, store: Store) -> None:

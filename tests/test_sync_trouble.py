@@ -26,10 +26,11 @@ from jupyter_resume.errors import (
     RunStopped,
 )
 from jupyter_resume.identity import RunPath
+from jupyter_resume.store import edits
 from jupyter_resume.store.home import Store
 from jupyter_resume.sync import background
 from jupyter_resume.sync.background import Background
-from jupyter_resume.sync.bringing import Brought, bring
+from jupyter_resume.sync.bringing import Brought, bring, waiting_runs
 
 from .processes import PATIENCE, at_home, hear, pipe, started
 from .remotes import KEY, URL, Kept, Tracker, unreachable
@@ -90,6 +91,11 @@ def whole(run: Kept, values: list[Any]) -> None:
     assert run.steps == sorted(set(run.steps))
 
 
+def later(run: wandb.Run, seconds: float) -> None:
+    """So much time goes by since the server was asked last."""
+    link_of(run).syncing._checked -= seconds
+
+
 # At init
 
 
@@ -145,6 +151,24 @@ def test_a_new_run_without_an_id_needs_no_answer(tracker: Tracker) -> None:
     run.finish()
     assert run.path == f"alice/demo/{run.id}"
     whole(tracker.one(run.id), [0, 1])
+
+
+def test_a_key_that_is_taken_away_while_a_run_begins_costs_its_link_and_not_the_run(
+    tracker: Tracker, monkeypatch: pytest.MonkeyPatch, told: Callable[[], list[str]]
+) -> None:
+    def refused(*args: Any) -> Any:
+        raise KeyRejected("There is no API key.")
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr("jupyter_resume.sync.connecting.connect", refused)
+        meanwhile.setattr("jupyter_resume._there.connect", refused)
+        run = begin()
+    assert run.link is None
+    assert any("There is no API key: run local/demo/r1 goes on from this machine's record" in line for line in told())
+    log(run, 0)
+    run.finish()
+    assert sync(tracker).rows == 1
+    whole(tracker.one(), [0])
 
 
 def test_a_run_begun_unreachably_does_not_mix_with_one_that_the_server_has(tracker: Tracker) -> None:
@@ -286,7 +310,30 @@ def test_finish_while_the_server_cannot_be_reached_tells_what_waits_and_sync_sen
     assert tracker.one().state == "finished"
 
 
-def test_finish_does_not_wait_for_a_thread_that_hangs(tracker: Tracker) -> None:
+def test_what_does_not_wait_is_not_counted(tracker: Tracker, told: Callable[[], list[str]]) -> None:
+    run = begin()
+    log(run, 0)
+    link = link_of(run)
+    link.flush()
+    tracker.down = unreachable()
+    log(run, 1)
+    link.flush()
+    assert str(link.standing).endswith("; 1 row here, to be sent")
+    tracker.down = None
+    link.flush()
+    assert str(link.standing) == "in step with tracker.example"
+    tracker.down = unreachable()
+    told()
+    run.finish()
+    assert str(link.standing) == "tracker.example cannot be reached (the connection was refused)"
+    assert any("has ended here with only its end to be sent" in line for line in told())
+    tracker.down = None
+    sync(tracker)
+    assert tracker.one().state == "finished"
+
+
+def test_finish_does_not_wait_for_a_thread_that_hangs(tracker: Tracker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(background, "HASTE", 0.01)
     run = begin()
     link = link_of(run)
     tracker.down = unreachable()
@@ -296,6 +343,132 @@ def test_finish_does_not_wait_for_a_thread_that_hangs(tracker: Tracker) -> None:
     run.finish()
     link._rows_busy.release()
     tracker.down = None
+    sync(tracker)
+    whole(tracker.one(), [0])
+
+
+def test_a_thread_whose_answer_comes_after_the_end_does_not_hold_the_run_from_then_on(
+    tracker: Tracker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(background, "HASTE", 0.01)
+    run = begin()
+    link = link_of(run)
+    tracker.down = unreachable()
+    link._turn()
+    log(run, 0)
+    tracker.down = None
+    tracker.then("resume_point", run.finish)  # while the thread waits for the answer
+    with link._rows_busy:
+        link._turn()
+    assert sync(tracker).rows == 1
+    begin().finish()
+    whole(tracker.one(), [0])
+
+
+@pytest.mark.parametrize("seconds", [2.0, 20.0])
+def test_lines_of_another_machine_that_writes_at_the_same_time_are_not_written_over(
+    tracker: Tracker, seconds: float
+) -> None:
+    run = begin()
+    log(run, 0)
+    link_of(run).flush()
+    tracker.one().log(v="theirs")
+    log(run, "mine")
+    later(run, seconds)
+    assert isinstance(link_of(run).flush(), RunDiverged)
+    assert link_of(run).flush("append") is None
+    run.finish()
+    assert tracker.overwritten == []
+    whole(tracker.one(), [0, "theirs", "mine"])
+
+
+def test_what_a_flush_brought_in_order_goes_on_at_once(tracker: Tracker) -> None:
+    """Else the thread would sleep on for as long as the trouble had let it."""
+    run = begin()
+    link = link_of(run)
+    link.flush()
+    tracker.one().log(v="theirs")
+    log(run, "mine")
+    link.syncing.verified = False
+    assert link._turn() == background.SELDOM
+    link._rows_due.clear()
+    assert isinstance(link.flush(), RunDiverged)
+    assert not link._rows_due.is_set()
+    assert link.flush("append") is None
+    assert link._rows_due.is_set()
+    run.finish()
+    whole(tracker.one(), ["theirs", "mine"])
+
+
+@pytest.mark.parametrize("last", [True, False])
+def test_signs_of_life_are_sent_while_a_long_upload_goes_on(
+    tracker: Tracker, monkeypatch: pytest.MonkeyPatch, last: bool
+) -> None:
+    monkeypatch.setattr(background, "BEAT", 0.0)
+    run = begin()
+    link = link_of(run)
+    link.flush()
+    save(run, "large.bin", b"1")
+    beats: list[int] = []
+
+    def meanwhile() -> None:
+        thread = threading.Thread(target=rows_thread)
+        thread.start()
+        thread.join(PATIENCE)
+        beats.append(tracker.one().beats)
+
+    def rows_thread() -> None:
+        if link._rows_busy.acquire(timeout=1.0):
+            try:
+                link._turn()
+            finally:
+                link._rows_busy.release()
+
+    tracker.then("put_file", meanwhile)
+    run.finish() if last else link.flush()
+    assert beats == [1]
+    run.finish()
+    assert (tracker.one().files, tracker.one().state) == ({"large.bin": b"1"}, "finished")
+
+
+def test_an_end_that_takes_long_says_so_and_what_an_interrupt_left(
+    tracker: Tracker, monkeypatch: pytest.MonkeyPatch, told: Callable[[], list[str]]
+) -> None:
+    monkeypatch.setattr(background, "LARGE", 10)
+    run = begin()
+    link_of(run).flush()
+    log(run, 0)
+    save(run, "large.bin", b"1" * 11)
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    tracker.then("put_file", interrupt)
+    told()
+    with pytest.raises(KeyboardInterrupt):
+        run.finish()
+    first, last = told()
+    assert "sending 1 row and 1 file of run alice/demo/r1 to tracker.example" in first
+    assert "has ended here with 1 file to be sent" in last
+    assert waiting_runs(Store(), URL) == [run.run_path]
+    assert sync(tracker).files == ("large.bin",)
+
+
+def test_what_nobody_foresaw_does_not_reach_the_program_at_its_end(
+    tracker: Tracker, told: Callable[[], list[str]]
+) -> None:
+    run = begin()
+    link_of(run).flush()
+    log(run, 0)
+
+    def burst() -> None:
+        raise ZeroDivisionError("no such thing")
+
+    tracker.then("append", burst, burst)
+    assert isinstance(link_of(run).flush(), RemoteError)
+    run.finish()
+    assert run.state == "finished"
+    assert any("ZeroDivisionError" in line for line in told())
     sync(tracker)
     whole(tracker.one(), [0])
 
@@ -538,6 +711,20 @@ def test_unchanged_content_is_not_sent_again_not_from_another_session_nor_machin
     assert sync(tracker).files == ()
 
 
+def test_a_run_that_was_deleted_and_is_sent_anew_has_its_files_again(tracker: Tracker) -> None:
+    run = begin()
+    log(run, 0)
+    save(run, "f.bin", b"1")
+    link_of(run).flush()
+    tracker.runs.clear()
+    link_of(run).syncing.verified = False
+    link_of(run).syncing.share()  # as its cell does that is run again with --export: it is begun anew
+    log(run, 1)
+    run.finish()
+    whole(tracker.one(), [0, 1])
+    assert tracker.one().files == {"f.bin": b"1"}
+
+
 def test_a_content_that_is_superseded_while_it_is_sent_is_followed_by_the_newer(tracker: Tracker) -> None:
     run = begin()
     save(run, "f.bin", b"1")
@@ -613,7 +800,21 @@ def test_a_file_that_the_server_does_not_take_keeps_nothing_else_back_and_is_tol
     assert (kept.files, kept.state, kept.values("v")) == ({"taken.bin": b"2"}, "finished", [0])
     assert any("1 file to be sent" in line for line in told())
     tracker._then.clear()
+    assert waiting_runs(Store(), URL) == [run.run_path]
     assert sync(tracker).files == ("refused.bin",)
+    assert waiting_runs(Store(), URL) == []
+
+
+def test_what_is_said_of_a_run_after_its_end_waits_to_be_sent(tracker: Tracker) -> None:
+    run = begin()
+    log(run, 0)
+    run.finish()
+    assert waiting_runs(Store(), URL) == []
+    edits.ask(Store().record(run.run_path).folder, {"notes": "by the sidebar"})
+    assert waiting_runs(Store(), URL) == [run.run_path]
+    sync(tracker)
+    assert tracker.one().notes == "by the sidebar"
+    assert waiting_runs(Store(), URL) == []
 
 
 def test_restore_prefers_the_newer_file_that_another_machine_has_saved(

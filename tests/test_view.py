@@ -18,6 +18,7 @@ from jupyter_resume import errors, render, tables, view, wording
 from jupyter_resume.identity import RunPath
 from jupyter_resume.render import MIME
 from jupyter_resume.store.home import Store
+from jupyter_resume.store.replica import Replica
 from jupyter_resume.view import Course, Metric, RunView
 
 from .kernel import Kernel
@@ -321,6 +322,39 @@ def test_a_record_has_a_view_without_its_writer(store: Store) -> None:
     one = view.of_record(store, tail)
     assert (one.state, one.step, one.notes, one.metrics) == ("finished", 2, "why", (Metric("loss", 0.5, (1.0, 0.5)),))
     assert render.headline(one) == "resumed at step 1: 2 sessions"
+
+
+def test_a_file_that_the_server_lacks_is_said_to_be_sent_still(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "model.h5").write_bytes(b"1")
+    path = RunPath("local", "p", "one")
+    with wandb.init(project="p", id="one", mode="offline") as run:
+        run.log({"loss": 1.0})
+        run.save("model.h5", policy="now")
+        digest = run.files["model.h5"].digest
+    tail = store.record(path).tail()
+    assert tail is not None
+    assert view.server_of(store, tail) == "offline: 'jupyter resume sync' sends it"
+    known = Replica("https://tracker.example", path)
+    for rows, files, said in [
+        (0, {}, "1 row and 1 file to send to tracker.example"),
+        (1, {}, "1 file to send to tracker.example"),
+        (1, {"model.h5": ["older", "md5"]}, "1 file to send to tracker.example"),
+        (0, {"model.h5": [digest, "md5"]}, "1 row to send to tracker.example"),
+        (1, {"model.h5": [digest, "md5"]}, "in step with tracker.example"),
+    ]:
+        known.rows, known.files = rows, files
+        store.replica(path, known.base_url).save(known)
+        assert view.server_of(store, tail) == said
+
+
+def test_a_run_that_never_reached_its_server_is_said_to_wait(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
+    monkeypatch.setenv("WANDB_INIT_TIMEOUT", "0.1")
+    with wandb.init(project="p", id="one", resume="allow", base_url="http://127.0.0.1:9") as run:
+        run.log({"loss": 1.0})
+    tail = store.record(RunPath("local", "p", "one")).tail()
+    assert tail is not None
+    assert view.server_of(store, tail) == "not on its server yet: 'jupyter resume sync' sends it"
 
 
 # Live, in a real kernel

@@ -89,7 +89,8 @@ def refusal(url: str, status: int, headers: Mapping[str, str], body: bytes) -> R
         )
     if status == 401:
         return KeyRejected(
-            f"{host} does not accept the API key{said}: log in again (jupyter resume login), or set WANDB_API_KEY.",
+            f"{host} does not accept the API key{said}: log in again (jupyter resume login), or mend "
+            "WANDB_API_KEY, which comes first where it is set.",
             status=status,
         )
     if status == 403:
@@ -130,7 +131,7 @@ def no_data(url: str, headers: Mapping[str, str], body: bytes) -> RemoteMalforme
     """The error for an answer that should have been a JSON object."""
     if is_page(headers, body):
         return RemoteMalformed(
-            f"{host_of(url)} answered with a web page, not with data: a proxy or login page? {_ADDRESS.capitalize()}."
+            f"{host_of(url)} answered with a web page, not with data (a proxy or login page?): {_ADDRESS}."
         )
     return RemoteMalformed(f"{host_of(url)} answered with something that is no JSON object: {_ADDRESS}.")
 

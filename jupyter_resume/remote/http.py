@@ -6,6 +6,7 @@ environment. What fails is a RemoteError, see `answers`.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import importlib.metadata
 import os
@@ -18,11 +19,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 from urllib.parse import urljoin, urlsplit
 
-import orjson
-
 from ..errors import FileUnstable, RemoteError, RemoteMalformed, RemoteRefused, RemoteUnreachable
 from ..store import lines
 from . import answers
+from .bodies import Upload, json_body
 from .patience import Clock, Patience, Sleep
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ _MOST_JSON = 128 << 20  # bytes of an answer, unpacked
 _MOST_WORDS = 64 << 10  # of one that is no success
 _CHUNK = 1 << 20
 _HOPS = 5
-_OURS = frozenset({"host", "content-length", "transfer-encoding", "connection", "expect", "upgrade"})
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ class Http:
 
     def post(self, path: str, value: object, patience: Patience, also: Collection[int] = (), slow: float = 1) -> Answer:
         """Post JSON and read a JSON object. ``also``: statuses that are tried again too; ``slow``: longer timeouts."""
-        url, body = self.base_url + path, _json(value)
+        url, body = self.base_url + path, json_body(value)
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
 
         def attempt() -> Answer:
@@ -108,11 +107,12 @@ class Http:
 
         def attempt() -> None:
             source.seek(0)
-            body = _Upload(source, size, moved) if size else b""
+            body = Upload(source, size, moved) if size else b""
             sent = {**headers, "Content-Length": str(size)}
             with self._request("PUT", url, patience, sent, body, keyed=False, slow=10) as response:
-                if not 200 <= response.status_code < 300:
-                    self._body(url, response, patience)
+                words = self._body(url, response, patience)
+                if answers.is_page(response.headers, words):  # a proxy's: the file is not there
+                    raise answers.no_data(url, response.headers, words)
 
         self._until_answered(attempt, patience)
 
@@ -246,9 +246,8 @@ class Http:
                 f"{answers.host_of(url)} answered with more than {most >> 20} MiB, which makes no sense: check that "
                 "WANDB_BASE_URL is a W&B server's address."
             )
-        quoted = self._key.encode() if self._key else b"\0"
-        data = data[:most].replace(quoted, b"***")
-        error = answers.refusal(url, response.status_code, response.headers, data)
+        words = self.without_key(data[:most].decode("utf-8", "replace")).encode()
+        error = answers.refusal(url, response.status_code, response.headers, words)
         if response.status_code in also and not isinstance(error, RemoteUnreachable):
             raise RemoteUnreachable(str(error), status=response.status_code, retry_after=None)
         raise error
@@ -295,8 +294,10 @@ class Http:
         raise failure  # not from within the handler: the foreign exception holds addresses and headers
 
     def without_key(self, text: str) -> str:
-        """Somebody else's words, should they quote the key."""
-        return text.replace(self._key, "***") if self._key else text
+        """Somebody else's words, should they quote the key, or the header that it was sent in."""
+        if self._key is None:
+            return text
+        return text.replace(self._key, "***").replace(_code(self._key), "***")
 
     @property
     def _session(self) -> requests.Session:
@@ -338,64 +339,13 @@ class _Key:
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         if self._key is not None:
-            import base64
-
-            code = base64.b64encode(f"api:{self._key}".encode()).decode()
-            request.headers["Authorization"] = f"Basic {code}"
+            request.headers["Authorization"] = f"Basic {_code(self._key)}"
         return request
 
 
-class _Upload:
-    """A file's first ``size`` bytes, as requests sends them."""
-
-    def __init__(self, source: BinaryIO, size: int, moved: Callable[[int], None]) -> None:
-        self._source, self._size, self._moved = source, size, moved
-        self._at = 0
-
-    def __len__(self) -> int:
-        return self._size
-
-    def read(self, most: int = -1) -> bytes:
-        """Some bytes. FileUnstable if the file became shorter."""
-        left = self._size - self._at
-        try:
-            data = self._source.read(left if most < 0 else min(most, left))
-        except OSError as error:
-            raise FileUnstable(f"The file could not be read to its end ({error.strerror}): save it again.") from None
-        if left and not data:
-            raise FileUnstable("The file became shorter while it was uploaded: save it again when it is complete.")
-        self._at += len(data)
-        self._moved(self._at)
-        return data
-
-
-def upload_headers(said: object) -> dict[str, str]:
-    """The headers of an upload, from a server's list of ``Name: value``; what is malformed is left out."""
-    found: dict[str, str] = {}
-    for text in said if isinstance(said, list) else ():
-        name, colon, value = text.partition(":") if isinstance(text, str) else ("", "", "")
-        name, value = name.strip(), value.strip()
-        sound = colon and re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name) and not re.search(r"[^\t -~]", value)
-        if sound and name.lower() not in _OURS:
-            found[name] = value
-    return found
+def _code(key: str) -> str:
+    return base64.b64encode(f"api:{key}".encode()).decode()
 
 
 def _origin(parts: Any) -> tuple[str, str | None, int | None]:
     return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
-
-
-def _json(value: object) -> bytes:
-    """A request's body. Strings with half a character, which no strict server reads, lose it."""
-    try:
-        return orjson.dumps(value)
-    except TypeError:
-        return lines.dump_any(_whole(value))
-
-
-def _whole(value: Any) -> Any:
-    if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode()
-    if isinstance(value, dict):
-        return {_whole(key): _whole(inner) for key, inner in value.items()}
-    return [_whole(inner) for inner in value] if isinstance(value, (list, tuple)) else value

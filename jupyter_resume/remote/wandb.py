@@ -22,7 +22,8 @@ from ..errors import FileError, InvalidInput, KeyRejected, RemoteError, RemoteGo
 from ..identity import RunPath
 from . import answers, download, queries
 from .base import Account, Begun, Description, Lines, Page, Post, RemoteFile, RemotePoint, RemoteRun, Reply, step_of
-from .http import Http, Timeouts, upload_headers
+from .bodies import upload_headers
+from .http import Http, Timeouts
 from .patience import Clock, Patience, Sleep
 from .reading import Reader, ask, text, texts
 
@@ -66,7 +67,8 @@ class Wandb:
         viewer = self._read.node(self._ask(queries.VIEWER, {}), "viewer")
         if viewer is None:
             raise KeyRejected(
-                f"{self._host} knows nobody by the API key: log in again (jupyter resume login), or set WANDB_API_KEY.",
+                f"{self._host} knows nobody by the API key: log in again (jupyter resume login), or mend "
+                "WANDB_API_KEY, which comes first where it is set.",
                 status=None,
             )
         username, teams = text(viewer.get("username")), self._read.node(viewer, "teams")

@@ -97,19 +97,3 @@ def _in(record: Record, chain: list[tuple[int, int | None]], cursor: Cursor) -> 
         if token == cursor.token:
             return cursor.offset <= (record.segment(token).stat().st_size if limit is None else limit)
     return False
-
-
-def row_at(record: Record, cursor: Cursor, number: int) -> Row | None:
-    """Line ``number`` of the history, looked for from the cursor on, else from the beginning."""
-    if number < 0:
-        return None
-    for start in (cursor, Cursor()) if cursor.token and cursor.rows <= number else (Cursor(),):
-        for item in follow(record, start):
-            if isinstance(item, Row) and item.number == number:
-                return item
-    return None
-
-
-def first_row(record: Record) -> int | None:
-    """The number of the first line of the history that the record holds; None if it holds none."""
-    return next((item.number for item in follow(record, Cursor()) if isinstance(item, Row)), None)

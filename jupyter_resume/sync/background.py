@@ -6,12 +6,12 @@ could not be sent waits in the record.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 
 from ..errors import (
     FileError,
@@ -26,6 +26,7 @@ from ..errors import (
 )
 from ..notices import Tell, tell
 from ..remote.base import Remote
+from .standing import Standing, in_words
 from .syncing import Syncing
 
 INTERVAL = 15.0  # seconds between two posts of a run that logs; W&B's own client keeps this pace
@@ -34,20 +35,8 @@ BEAT = 30.0  # seconds of silence after which a sign of life is sent
 PATIENT = 4  # tries while another process sends the run, before that is told: it may be about to leave
 LONGEST = 60.0  # seconds between two tries while the server cannot be reached
 SELDOM = 300.0  # seconds between two tries when asking again is not expected to help
-
-
-@dataclass(frozen=True)
-class Standing:
-    """How a run stands with its server. ``trouble`` is what is the matter, in words; ``waiting`` counts rows."""
-
-    host: str
-    waiting: int
-    trouble: str | None = None
-
-    def __str__(self) -> str:
-        if self.trouble:
-            return f"{self.trouble}; {_rows(self.waiting)} here, to be sent"
-        return f"{_rows(self.waiting)} to send to {self.host}" if self.waiting else f"in step with {self.host}"
+MANY, LARGE = 20_000, 8 << 20  # rows, and bytes of files, that take a while to send
+HASTE = 2.0  # seconds that a user waits for a thread whose server gives no answer
 
 
 class Background:
@@ -101,7 +90,7 @@ class Background:
     def standing(self) -> Standing:
         """How it stands now."""
         said = None if self._trouble is None else _plain(self._trouble)
-        return Standing(self.syncing.host, self.syncing.waiting(), said)
+        return Standing(self.syncing.host, self.syncing.waiting(), said, len(self.syncing.files_waiting()))
 
     def flush(self, if_diverged: str | None = None) -> RemoteError | None:
         """Send at once, in the calling thread, what waits: rows and files. What went wrong, or None.
@@ -114,17 +103,14 @@ class Background:
         """Send what waits, say how the run ended, and end. What went wrong, or None; the user is told what waits."""
         if self._closed or self._pid != os.getpid():
             return self._trouble
+        self._say_what_is_sent()
+        over = False
         try:
             error = self._send_all(ending=True)
-            files = 0 if self.syncing.lost else len(self.syncing.files_waiting())
-            if (error is not None and not isinstance(error, RunDiverged)) or files:
-                what = f"{_rows(self.syncing.waiting())}{f' and {_files(files)}' if files else ''}"
-                self._tell(
-                    f"run {self.syncing.replica.path} has ended here with {what} to be sent to {self.syncing.host}: "
-                    "the next init of the run, or 'jupyter resume sync', does it."
-                )
+            over = error is None or isinstance(error, RunDiverged)
             return error
-        finally:
+        finally:  # also of a Ctrl-C
+            self._say_what_waits(over)
             self._closed = True
             self._rows_due.set()
             self._files_due.set()
@@ -136,28 +122,60 @@ class Background:
         if self.syncing.lost:
             self._give_up()
             return None
-        # A thread that waits for a server that gives no answer is not waited for.
-        patience = 2.0 if self._trouble else -1
-        if not self._rows_busy.acquire(timeout=patience):
-            return self._trouble
         try:
-            if if_diverged is not None:
-                self.syncing.verify(if_diverged)
-                self._trouble = None
-            self._bring()
-            self._upload()
-            if ending:
-                self.syncing.end()
-            self._over()
+            with self._sending_rows():
+                if if_diverged is not None:
+                    self.syncing.verify(if_diverged)
+                    self._trouble = None
+                self._bring()
+            self._upload()  # may take long: the thread goes on with rows and signs of life meanwhile
+            with self._sending_rows():
+                if ending:
+                    self.syncing.end()
+                self._over()
+            self._rows_due.set()  # the thread may be asleep for long, after trouble that is over now
             return None
+        except _Hangs as error:
+            return error.trouble
         except RemoteError as error:
             self._wait_after(error)
             return error
-        except (ResumeError, OSError) as error:
+        except Exception as error:  # it is told; a program does not end with it
             self._say_of_record(error)
-            return RemoteError(str(error))
+            return RemoteError(f"{self.syncing.host}: {type(error).__name__}: {error}")
+
+    @contextlib.contextmanager
+    def _sending_rows(self) -> Iterator[None]:
+        """The calling thread sends rows, and no other. A thread that waits for an answer in vain is not waited for."""
+        trouble = self._trouble
+        if not self._rows_busy.acquire(timeout=HASTE if trouble else -1):
+            raise _Hangs(trouble)
+        try:
+            yield
         finally:
             self._rows_busy.release()
+
+    def _say_what_is_sent(self) -> None:
+        """Say that the end will take a while, if it will."""
+        syncing = self.syncing
+        sizes = {name: entry.size for name, entry in syncing.files().items()}
+        names = syncing.files_waiting()
+        if not syncing.lost and (syncing.waiting() > MANY or sum(sizes[name] for name in names) > LARGE):
+            self._tell(
+                f"sending {in_words(syncing.waiting(), len(names))} of run {syncing.replica.path} to {syncing.host}; "
+                "what an interrupt leaves, 'jupyter resume sync' sends."
+            )
+
+    def _say_what_waits(self, over: bool) -> None:
+        """Say what the end left; ``over``: rows were sent, or it is known why not."""
+        syncing = self.syncing
+        files = 0 if syncing.lost else len(syncing.files_waiting())
+        if not over or files:
+            what = in_words(syncing.waiting(), files) or "only its end"
+            self._tell(
+                f"run {syncing.replica.path} has ended here with {what} to be sent to {syncing.host}: the next init of "
+                "the run, or 'jupyter resume sync', does it."
+            )
 
     def _give_up(self) -> None:
         """Another process writes the run now, and sends it."""
@@ -285,6 +303,14 @@ class Background:
         self._told.clear()
 
 
+class _Hangs(Exception):
+    """The thread that sends rows waits for a server that gives no answer."""
+
+    def __init__(self, trouble: RemoteError | None) -> None:
+        super().__init__()
+        self.trouble = trouble
+
+
 def interval_asked() -> float:
     """``JUPYTER_RESUME_SYNC_INTERVAL`` in seconds, at least 0.1; else `INTERVAL`."""
     try:
@@ -299,11 +325,3 @@ def _kind(error: RemoteError) -> str:
 
 def _plain(error: RemoteError) -> str:
     return str(error).rstrip(".")
-
-
-def _files(count: int) -> str:
-    return "1 file" if count == 1 else f"{count} files"
-
-
-def _rows(count: int) -> str:
-    return "1 row" if count == 1 else f"{count:,} rows"

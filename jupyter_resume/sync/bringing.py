@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..errors import FileError, InvalidInput, RunInUse, RunMissing
+from ..errors import FileError, InvalidInput, ResumeError, RunInUse, RunMissing
 from ..identity import DEFAULT_ENTITY, RunPath
 from ..notices import Tell, tell
 from ..remote.base import Remote
 from ..store.home import Store
-from ..store.record import Record
+from ..store.record import Record, ResumePoint
 from ..store.replica import Replica
+from .merge import describe, differ
 from .reconcile import read_choice
 from .source import in_store
 from .syncing import Syncing
+from .uploading import files_unsent
 
 
 @dataclass(frozen=True)
@@ -102,9 +104,22 @@ def waiting_runs(store: Store, base_url: str) -> list[RunPath]:
     found = []
     for entry in store.catalog.runs():
         replica = store.replica(entry.path, base_url).load()
-        tail = store.record(entry.path).tail()
-        if tail is None or (replica is None and tail.point.mode == "local"):
+        try:
+            tail = store.record(entry.path).tail()
+        except ResumeError:  # who sends the run says why; one that was never meant for a server is left alone
+            found += [entry.path] if replica is not None else []
             continue
-        if replica is None or replica.ended != tail.point.sessions or tail.point.state == "running":
+        if tail is not None and (replica is not None or tail.point.mode != "local") and _waits(tail.point, replica):
             found.append(entry.path)
     return found[::-1]
+
+
+def _waits(point: ResumePoint, replica: Replica | None) -> bool:
+    """Whether a server may lack something of a run, as far as is known here."""
+    return (
+        replica is None
+        or point.state == "running"
+        or replica.ended != point.sessions
+        or bool(files_unsent(point.files, replica))
+        or differ(describe(point), replica.said)
+    )

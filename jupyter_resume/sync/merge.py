@@ -87,7 +87,8 @@ def told(summary: Mapping[str, Any], runtime: float, rows: int, last: Mapping[st
 def with_others(said: Mapping[str, Any], base: Mapping[str, Any], there: RemotePoint) -> dict[str, Any]:
     """What is said here, with what others have changed on the server since ``base`` was said."""
     theirs = said_there(there)
-    config = merge(base.get("config", {}), said["config"], theirs.pop("config"))
+    theirs.pop("config")
+    config = merge(base.get("config", {}), said["config"], _config_there(there, base))
     known = {key: base.get(key) or None for key in theirs}
     here = {key: said[key] or None for key in theirs}
     return {**said, **merge(known, here, {key: value or None for key, value in theirs.items()}), "config": config}
@@ -96,7 +97,7 @@ def with_others(said: Mapping[str, Any], base: Mapping[str, Any], there: RemoteP
 def take_description(point: ResumePoint, there: RemotePoint, replica: Replica) -> None:
     """Bring in what was changed on the server: config, name, notes and tags."""
     base = replica.said
-    point.config = merge(base.get("config", {}), point.config, there.config)
+    point.config = merge(base.get("config", {}), point.config, _config_there(there, base))
     theirs = {key: value or None for key, value in said_there(there).items() if key != "config"}
     if there.name == point.run_id:
         theirs["name"] = base.get("name") or None  # what a run is called that nobody has named
@@ -106,6 +107,11 @@ def take_description(point: ResumePoint, there: RemotePoint, replica: Replica) -
         **{key: value for key, value in point.meta.items() if key not in theirs},
         **{key: value for key, value in merged.items() if value is not None},
     }
+
+
+def _config_there(there: RemotePoint, base: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The server's config; one without even what the tracker keeps in it for itself was not given at all."""
+    return there.config if there.config or there.internal else base.get("config", {})
 
 
 def take_history(point: ResumePoint, there: RemotePoint) -> None:

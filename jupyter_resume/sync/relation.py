@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..remote.base import RemotePoint, step_of
-from ..store.follow import Cursor, Row, follow, holds, row_at
+from ..store.follow import Cursor, Row, follow, holds
 from ..store.record import Record
 from ..store.replica import Replica, Shift
 
@@ -63,9 +63,11 @@ def relate(
     known = holds(record, replica.cursor) and replica.rows <= rows
     if known and there.rows == replica.there(replica.rows) and _plausible(replica, there):
         return InStep(replica.rows, replica.cursor, dict(there.tail) or replica.last)
-    if there.rows and (found := _find_tail(record, replica, there)):
-        return found
     start = replica.cursor if known else Cursor()
+    # A server that has more than it is known to have can have only later rows of this record.
+    behind = there.rows <= replica.there(replica.rows)
+    if there.rows and (found := _find_tail(record, replica, there, Cursor() if behind else start)):
+        return found
     here = [row for row in follow(record, start) if isinstance(row, Row) and not (known and row.number < replica.rows)]
     waiting = _not_there(here, replica, scan)
     if waiting and (waiting[0].row["_step"] < reached if reached is not None else True):
@@ -78,20 +80,19 @@ def _rows(record: Record) -> int:
     return 0 if tail is None else tail.point.rows
 
 
-def _find_tail(record: Record, replica: Replica, there: RemotePoint) -> InStep | None:
-    """Where the server's last row is in the record: at its number, or wherever else the same was logged."""
+def _find_tail(record: Record, replica: Replica, there: RemotePoint, start: Cursor) -> InStep | None:
+    """Where the server's last row is in the record, from a place on: at its number, or wherever the same was logged."""
     shift = next((s for s in reversed(replica.shifts) if s.since + s.rows < there.rows), Shift())
-    row = row_at(record, replica.cursor, there.rows - 1 - shift.rows)
-    if row and same(moved(row.row, shift.steps), there.tail):
-        return InStep(row.number + 1, row.end, dict(there.tail))
-    found: tuple[int, Row] | None = None
-    for item in follow(record, Cursor()) if "_timestamp" in there.tail else ():
-        if isinstance(item, Row) and (steps := _moved_by(item.row, there.tail)) is not None:
-            found = steps, item
-    if found is None:
-        return None
-    number = found[1].number + 1
-    return InStep(number, found[1].end, dict(there.tail), Shift(number, there.rows - number, found[0]))
+    found: InStep | None = None
+    for item in follow(record, start):
+        if not isinstance(item, Row):
+            continue
+        number = item.number + 1
+        if number == there.rows - shift.rows and same(moved(item.row, shift.steps), there.tail):
+            return InStep(number, item.end, dict(there.tail))
+        if "_timestamp" in there.tail and (steps := _moved_by(item.row, there.tail)) is not None:
+            found = InStep(number, item.end, dict(there.tail), Shift(number, there.rows - number, steps))
+    return found
 
 
 def _moved_by(here: Mapping[str, Any], there: Mapping[str, Any]) -> int | None:

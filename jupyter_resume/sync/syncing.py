@@ -6,39 +6,35 @@ numbers that follow what it has, and never over what another machine has put the
 
 from __future__ import annotations
 
-import contextlib
 import secrets
-import threading
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from ..digests import md5_of
-from ..errors import FileDamaged, RemoteRefused, RemoteUnreachable, RunDiverged
+from ..errors import RemoteRefused, RemoteUnreachable, RunDiverged
 from ..identity import DEFAULT_ENTITY, RunPath
 from ..notices import Tell, tell
-from ..remote.base import Lines, Post, Remote, RemoteFile, RemotePoint
+from ..remote.answers import host_of
+from ..remote.base import Lines, Post, Remote, RemotePoint
 from ..store import lines
 from ..store.blobs import Blobs
-from ..store.record import FileEntry
 from ..store.replica import Replica, ReplicaFile, Shift
-from ..transfer import digest_of
 from . import merge, outbox
 from .outbox import Batch, gather
 from .reconcile import append, forget, go_on, take_counts
 from .relation import Diverged, GoneOn, InStep, relate
+from .replicating import Stopped
 from .source import Look, Source
+from .uploading import Uploading
 
 _WRITTEN = ("running", "pending", "preempting")  # states of a run that somebody writes
 _SMALL = 1 << 12  # bytes that any server takes
 MARK = "cli_version"  # where a run's config says which client began to write it last: every SDK puts its own there
-FRESH = 10.0  # seconds that the server's last word of where it stands is relied on
-Stopped = Callable[[bool], None]
+FRESH = 1.0  # seconds that the server's last word of where it stands is relied on; a post seldom comes so soon
 
 
-class Syncing:
+class Syncing(Uploading):
     """Brings the run of ``source`` to ``remote``. Its methods raise RemoteError; what was acknowledged is remembered.
 
     Rows are one caller's business and files another's: they may be brought from two threads.
@@ -56,40 +52,15 @@ class Syncing:
         stopped: Stopped = lambda said: None,
         tell: Tell = tell,
     ) -> None:
-        self.remote = remote
-        self.replica = replica
+        super().__init__(remote, source, blobs, replica, file, stopped)
         self.shared = shared
-        self._mark: str | None = None
-        self.verified = self.begun = False
-        self._source = source
-        self._blobs = blobs
-        self._file = file
-        self._stopped = stopped
+        self.begun = False
+        self.rows_sent = 0
         self.tell = tell
-        self._lock = threading.RLock()
+        self._mark: str | None = None
         self._most, self._longest = outbox.MOST_BYTES, outbox.MOST_LINE
         self._seen: tuple[dict[str, Any], dict[str, Any], RemotePoint] | None = None
-        self._md5s: dict[str, str | None] = {}
-        self._listed = False
-        self.files_there: dict[str, RemoteFile] = {}
         self._checked = time.monotonic()
-        self._held = False
-        self.pause = 0.0
-        self.rows_sent = 0
-
-    @property
-    def host(self) -> str:
-        """The server, for a person."""
-        return host_of(self.remote.base_url)
-
-    @property
-    def lost(self) -> bool:
-        """Whether another process has taken the run over: what is logged here is no part of it any more."""
-        return self._source.lost()
-
-    def waiting(self) -> int:
-        """About how many rows the server lacks."""
-        return max(0, self._source.rows() - self.replica.rows)
 
     def verify(self, if_diverged: str | None = None) -> None:
         """Ask where the server stands, and go on from there. Raises RunDiverged if that cannot be decided here.
@@ -106,6 +77,7 @@ class Syncing:
         with self._lock:
             if there is None:
                 forget(self.replica)
+                self._forget_files()
             elif isinstance(relation, InStep):
                 go_on(self.replica, relation)
             elif isinstance(relation, GoneOn):
@@ -187,25 +159,6 @@ class Syncing:
                 self._mark = None  # a server that does not keep it
         if begun.rows is not None and begun.rows > self.replica.there(self.replica.rows):
             self.verify()  # somebody else has written since we asked
-
-    def _hold(self) -> None:
-        """Be the only one that brings this replica up to date; go on from what another process has done before."""
-        if self._held:
-            return
-        if not self._file.lock():
-            raise RemoteUnreachable(
-                f"Run {self.replica.path} is being sent to {self.host} by another process.", held=True
-            )
-        self._held = True
-        known = self._file.load()
-        if known is not None and known.in_step_at > self.replica.in_step_at:
-            self.replica, self.verified = known, False
-
-    def remember(self) -> None:
-        """Write down where the replica stands; not if another process is bringing it up to date."""
-        with contextlib.suppress(RemoteUnreachable), self._lock:
-            self._hold()
-            self._save()
 
     def send(self) -> bool:
         """Send all that is new now, in posts; False if there was nothing. An error leaves it to be sent again."""
@@ -302,59 +255,6 @@ class Syncing:
             self._save()
         return True
 
-    def beat(self) -> None:
-        """Show a sign of life."""
-        self._post(Post())
-
-    def files(self) -> dict[str, FileEntry]:
-        """The files of the run."""
-        return self._source.look().files
-
-    def files_waiting(self) -> list[str]:
-        """Names of files whose content the server lacks, as far as is known here."""
-        known = self.replica.files
-        return [name for name, entry in self._source.look().files.items() if known.get(name, [""])[0] != entry.digest]
-
-    def upload(self, name: str) -> bool:
-        """Bring one file there; False if the server had its content, or if it is superseded by now.
-
-        Raises FileDamaged if the store has not what was saved, and RemoteError.
-        """
-        entry = self._source.look().files.get(name)
-        if entry is None:
-            return False
-        content = self._blobs.path(entry.digest)
-        try:
-            if digest_of(content) != entry.digest:
-                raise FileDamaged(f"The stored content of {name!r} is damaged: save it again.", name=name)
-            md5 = md5_of(content)
-            sent = self._md5_there(name) != md5
-            if sent:
-                self.remote.put_file(self.replica.path, name, content)
-                self._post(Post(uploaded=(name,)))
-        except FileNotFoundError:
-            if self._source.look().files.get(name) == entry:
-                raise FileDamaged(f"The stored content of {name!r} is missing: save it again.", name=name) from None
-            return False  # a newer content has taken its place
-        with self._lock:
-            self._md5s[name] = md5
-            self.replica.files[name] = [entry.digest, md5]
-            self._save()
-        return sent
-
-    def _md5_there(self, name: str) -> str | None:
-        """The digest that the server has for a file; it is asked once a session."""
-        if name not in self._md5s and not self._listed:
-            names = [one for one in dict.fromkeys((name, *self.files_waiting())) if one not in self._md5s]
-            self._md5s.update(dict.fromkeys(names))
-            self._md5s.update({file.name: file.md5 for file in self.remote.files(self.replica.path, names)})
-        return self._md5s.get(name)
-
-    def list_files(self) -> None:
-        """Learn which files the server has, those that other machines saved among them."""
-        self.files_there = {file.name: file for file in self.remote.files(self.replica.path)}
-        self._md5s, self._listed = {name: file.md5 for name, file in self.files_there.items()}, True
-
     def end(self) -> None:
         """Tell the server how the run ended, if it did and that was not told."""
         look = self._source.look()
@@ -377,20 +277,6 @@ class Syncing:
             or (look.exit_code is not None and self.replica.ended != look.sessions)
         )
 
-    def close(self) -> None:
-        """Let another process bring this replica up to date."""
-        self._held = False
-        self._file.unlock()
-
-    def _post(self, post: Post) -> None:
-        reply = self.remote.append(self.replica.path, post)
-        self.pause = reply.pause
-        self._stopped(reply.stopped)
-
-    def _save(self) -> None:
-        self.replica.in_step_at = time.time()
-        self._file.save(self.replica)
-
 
 def diverged(path: RunPath, base_url: str, relation: Diverged, there: RemotePoint) -> RunDiverged:
     """The refusal to mix two histories: both sides, and the ways on."""
@@ -404,8 +290,3 @@ def diverged(path: RunPath, base_url: str, relation: Diverged, there: RemotePoin
         there=there.last_step,
         waiting=relation.waiting,
     )
-
-
-def host_of(base_url: str) -> str:
-    """A server as a person calls it."""
-    return base_url.partition("://")[2]

@@ -1,0 +1,66 @@
+"""A run and its replica on a server: where it is there, and what the server says of it."""
+
+from __future__ import annotations
+
+from . import notices
+from ._described import Described
+from .errors import RunStopped
+from .identity import RunPath
+from .remote.base import RemoteFile
+from .store.writer import Writer
+from .sync.background import Background
+
+
+class Linked(Described):
+    """A run that may be kept on a server too; ``link`` brings it there, None for one of this machine alone."""
+
+    def __init__(self, writer: Writer, *, resumed: bool) -> None:
+        super().__init__(writer)
+        self.resumed = resumed
+        self.link: Background | None = None
+        self.stopped = False
+        self.raise_stopped = self._may_be_stopped = self._heard = False
+
+    @property
+    def entity(self) -> str:
+        """The entity: a person or a team."""
+        return self.path_there.entity
+
+    @property
+    def path_there(self) -> RunPath:
+        """Entity, project and id as the server has them; without a server as `run_path`."""
+        return self.link.syncing.replica.path if self.link else self.run_path
+
+    @property
+    def path(self) -> str:
+        """``entity/project/run_id``, as `restore` and `Api` take it."""
+        return str(self.path_there)
+
+    @property
+    def url(self) -> str | None:
+        """The run's page on its server; None for a run that is in this machine's store only."""
+        return self.link.syncing.remote.url_of(self.path_there) if self.link else None
+
+    @property
+    def files_there(self) -> dict[str, RemoteFile]:
+        """Files that only the server has, by name, as far as they are known yet; `restore` brings them."""
+        there = self.link.syncing.files_there if self.link else {}
+        known = self.files
+        return {name: file for name, file in there.items() if name not in known}
+
+    def hear_stopped(self, said: bool) -> None:
+        """What the server says of whether somebody asked that the run be stopped."""
+        first, self._heard = not self._heard, True
+        if said and not self.stopped:
+            notices.tell(f"somebody asked on the server that run {self.path} be stopped: run.stopped is True.")
+            # What was asked of an earlier session, and is said to a resumed one at once, does not concern it.
+            self._may_be_stopped = self.raise_stopped and not (first and self.resumed)
+        self.stopped = said
+
+    def _check_stopped(self) -> None:
+        self._may_be_stopped = False  # told once; a program that goes on may
+        if self.stopped:
+            raise RunStopped(
+                f"Somebody asked on the server that run {self.path} be stopped; everything up to step "
+                f"{self._writer.point.last_step} is recorded. Log on to go on all the same."
+            )

@@ -1,0 +1,171 @@
+"""Whole runs against a server that fails on the wire, in shapes that nobody here chose."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import jupyter_resume as wandb
+from jupyter_resume import _there
+from jupyter_resume.errors import KeyRejected, RemoteError
+from jupyter_resume.store.home import Store
+from jupyter_resume.sync.background import Background
+from jupyter_resume.sync.bringing import bring
+from jupyter_resume.sync.connecting import connect
+
+from .faults import KEY, Fault, Faults, altered, faults, never, page, redirect, refused, reset
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Faults]:
+    """The server that is configured; what is to be sent is sent by `flush` and `finish` only."""
+    with faults() as server:
+        monkeypatch.setenv("WANDB_BASE_URL", server.url)
+        monkeypatch.setenv("WANDB_API_KEY", KEY)
+        monkeypatch.setenv("WANDB_INIT_TIMEOUT", "1")
+        monkeypatch.setattr(_there, "BEHIND", 1.0)
+        monkeypatch.setattr(Background, "start", lambda link: None)
+        yield server
+
+
+def begin(**asked: Any) -> wandb.Run:
+    return wandb.init(project="demo", **{"id": "r1", "resume": "allow", **asked})
+
+
+def log(run: wandb.Run, *values: Any) -> None:
+    for value in values:
+        run.log({"v": value})
+
+
+def sync(server: Faults) -> None:
+    store = Store()
+    for entry in store.catalog.runs():
+        bring(store, entry.path, connect(server.url), entry.path.entity)
+
+
+def values(server: Faults) -> list[Any]:
+    return [row["v"] for row in server.kept("r1").history]
+
+
+FAILING: dict[str, Callable[[Faults], Fault]] = {
+    "503": lambda server: Fault(503),
+    "429": lambda server: Fault(429, headers={"Retry-After": "1000"}),
+    "a login page": lambda server: page(),
+    "HTML with 502": lambda server: page(502),
+    "no answer": lambda server: never(),
+    "reset": lambda server: reset(),
+    "reset when done": lambda server: reset(applied=True),
+    "another host": lambda server: redirect("http://127.0.0.2:9/graphql"),
+    "401": lambda server: Fault(401, {"errors": ["no"]}),
+    "403": lambda server: Fault(403, {"errors": ["no"]}),
+    "not JSON": lambda server: Fault(200, "{", {"Content-Type": "application/json"}),
+    "GraphQL errors": lambda server: refused("something broke", data={"model": None}),
+    "null data": lambda server: Fault(200, {"data": None}),
+    "a list": lambda server: Fault(200, []),
+}
+
+
+@pytest.mark.parametrize("how", FAILING)
+def test_a_run_goes_on_whatever_the_server_answers_at_init_and_is_whole_there_in_the_end(
+    server: Faults, how: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = begin(config={"lr": 1})
+    log(run, 0)
+    run.close("interrupted")
+    server.always("*", FAILING[how](server))
+    capsys.readouterr()
+    run = begin()
+    assert run.step == 1
+    assert capsys.readouterr().err.count("goes on from this machine's record") == 1
+    log(run, 1, 2)
+    run.finish()
+    said = capsys.readouterr().err
+    assert said.count("has ended here with 2 rows") == 1
+    assert len(said.splitlines()) <= 2
+    assert KEY not in said
+    for policy in ("must", "never"):
+        with pytest.raises(RemoteError, match="--mode offline"):
+            begin(resume=policy)
+    server.always("*", None)
+    sync(server)
+    assert values(server) == [0, 1, 2]
+    sync(server)
+    assert values(server) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("how", ["503", "429", "no answer", "reset", "reset when done", "a login page", "not JSON"])
+@pytest.mark.parametrize("op", ["UpsertBucket", "file_stream", "PUT", "CreateRunFiles", "RunFiles"])
+def test_what_fails_once_while_it_is_sent_is_there_once(server: Faults, how: str, op: str) -> None:
+    if (op, how) == ("PUT", "not JSON"):
+        pytest.skip("storage answers in whatever form it likes")
+    run = begin(config={"lr": 1})
+    log(run, 0, 1)
+    Path("f.txt").write_text("data")
+    run.save("f.txt", policy="now")
+    server.then(op, *[FAILING[how](server)] * 2)
+    assert run.link is not None
+    for _ in range(4):
+        run.link.flush()
+    run.finish()
+    sync(server)
+    kept = server.kept("r1")
+    assert values(server) == [0, 1]
+    assert kept.files["f.txt"] == b"data"
+
+
+@pytest.mark.parametrize(
+    ("change", "step"),
+    [
+        ({"historyTail": json.dumps([json.dumps({"_step": 2})]), "historyLineCount": 10}, 10),
+        ({"historyTail": "[]", "historyLineCount": 0, "summaryMetrics": json.dumps({"_step": 7})}, 8),
+        ({"historyTail": json.dumps([json.dumps({"_step": 500})]), "historyLineCount": 2, "summaryMetrics": "{}"}, 501),
+        ({"historyTail": json.dumps([json.dumps({"_step": 3})]), "historyLineCount": 2,
+          "summaryMetrics": json.dumps({"_step": 9})}, 10),
+    ],
+)  # fmt: skip
+def test_the_next_step_is_right_for_the_edges_of_the_protocol(
+    server: Faults, change: dict[str, Any], step: int
+) -> None:
+    begin().finish()
+    for file in Store().home.rglob("*.jsonl"):
+        file.unlink()
+    server.then("RunResumeStatus", altered(lambda body: body["data"]["model"]["bucket"].update(change)))
+    run = begin(resume="must")
+    assert run.step == step
+
+
+@pytest.mark.parametrize(
+    "field", ["historyTail", "eventsTail", "summaryMetrics", "config", "tags", "notes", "displayName", "wandbConfig"]
+)
+@pytest.mark.parametrize("value", [None, "not JSON", 17])
+def test_fields_that_are_null_or_nonsense_lose_nothing(server: Faults, field: str, value: Any) -> None:
+    run = begin(config={"lr": 1}, notes="n")
+    log(run, 0, 1)
+    run.close("interrupted")
+    for _ in range(5):
+        server.then("RunResumeStatus", altered(lambda body: body["data"]["model"]["bucket"].update({field: value})))
+    run = begin()
+    assert run.step == 2
+    assert run.config["lr"] == 1
+    log(run, 2)
+    run.finish()
+    server._queued.clear()
+    sync(server)
+    assert values(server) == [0, 1, 2]
+    assert Store().catalog.runs()[0].path.run_id == "r1"
+
+
+def test_a_key_that_is_no_good_is_refused_only_where_the_server_must_decide(server: Faults) -> None:
+    server.always("*", Fault(401))
+    with pytest.raises(KeyRejected):
+        begin(resume="must")
+    run = begin()
+    log(run, 0)
+    run.finish()
+    server.always("*", None)
+    sync(server)
+    assert values(server) == [0]
