@@ -352,11 +352,12 @@ def test_a_kernel_and_a_subprocess_that_log_at_the_same_time_lose_and_double_not
         kernel.check("while run.step < 20:\n    ended.wait(0.01)\nrun.link.flush()")
         assert count(server.run("at-once"), "k") > 10
         for _ in range(2):
-            theirs, ours = count(server.run("at-once"), "s"), count(server.run("at-once"), "k")
+            theirs = count(server.run("at-once"), "s")
             kernel.check(
                 f"joined = subprocess.Popen({command!r}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)"
             )
-            server.until("at-once", lambda run, n=theirs: count(run, "s") > n + 50)
+            joined = server.until("at-once", lambda run, n=theirs: count(run, "s") > n + 50)
+            ours = count(joined, "k")
             assert "is being written by another client" in kernel.check("print(run.link.flush())").text
             assert count(server.run("at-once"), "k") == ours
             said = kernel.check("print(joined.communicate('\\n')[0])").text
