@@ -6,10 +6,8 @@ A key is in no message, no output and no file of this project.
 from __future__ import annotations
 
 import contextlib
-import netrc
 import os
 import re
-import secrets
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -77,6 +75,8 @@ def find(base_url: str, environ: Mapping[str, str] = os.environ) -> str | None:
     path = netrc_path(environ)
     if path is None:
         return None
+    import netrc
+
     try:
         hosts = netrc.netrc(path).hosts
     except FileNotFoundError:
@@ -146,7 +146,7 @@ def _machines(base_url: str) -> Iterator[str]:
 def _replace(path: Path, content: bytes) -> None:
     """Write the file whole or not at all, for its owner alone."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f"{path.name}.{secrets.token_hex(6)}")
+    fresh = path.with_name(f"{path.name}.{os.urandom(6).hex()}")
     try:
         with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(content)

@@ -9,7 +9,6 @@ import errno
 import json
 import re
 import socket
-import ssl
 from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -138,6 +137,8 @@ def no_data(url: str, headers: Mapping[str, str], body: bytes) -> RemoteMalforme
 
 def untrusted(error: BaseException) -> bool:
     """Whether it is a TLS failure that trying again will not change."""
+    import ssl
+
     return any(
         isinstance(link, ssl.SSLCertVerificationError)
         or (isinstance(link, ssl.SSLError) and getattr(link, "reason", "") in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST"))
@@ -147,6 +148,8 @@ def untrusted(error: BaseException) -> bool:
 
 def unreachable(url: str, error: BaseException, waited: float) -> RemoteError:
     """The error for a failure of requests, urllib3 or below; ``waited``: seconds that an answer was waited for."""
+    import ssl
+
     import requests
 
     host, links = host_of(url), list(_chain(error))

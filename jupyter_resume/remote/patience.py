@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import email.utils
 import random
 import time
 from collections.abc import Callable, Mapping
@@ -73,6 +72,8 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 def _seconds(date: str) -> float | None:
     """A date of HTTP as Unix seconds."""
+    import email.utils
+
     try:
         return email.utils.parsedate_to_datetime(date).timestamp()
     except (ValueError, TypeError, IndexError, OverflowError):
