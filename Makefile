@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
+# What waited in vain on a busy machine, for a page or a kernel, is tried once more, and counted as rerun.
+PATIENT = --reruns 1 --only-rerun TimeoutError --only-rerun 'Failed: Timeout'
 
 .PHONY: demo test lint bench pictures clean
 
@@ -10,7 +12,7 @@ demo: $(VENV)/demo.stamp ## a real notebook whose kernel is really killed, resum
 	$(BIN)/jupyter resume demo
 
 test: $(VENV)/test.stamp lint ## everything; ends with pytest's summary
-	$(BIN)/python -m pytest -n 2 --dist loadfile --nbval --nbval-cell-timeout 120 tests examples
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(PATIENT) --nbval --nbval-cell-timeout 120 tests examples
 
 lint: $(VENV)/test.stamp
 	$(BIN)/ruff check .
