@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,10 +10,7 @@ from typing import Any
 import nbclient
 import nbformat
 import pytest
-from IPython.core.displaypub import CapturingDisplayPublisher
 from IPython.core.error import UsageError
-from IPython.core.interactiveshell import InteractiveShell
-from traitlets.config import Config
 
 from jupyter_resume import _active, errors
 from jupyter_resume._run import Run
@@ -28,6 +23,7 @@ from jupyter_resume.store.home import Store
 from jupyter_resume.tables import Message, Table
 
 from .kernel import Cell, Kernel
+from .shell import Shell
 
 MAGICS = {
     "wb_init",
@@ -42,22 +38,6 @@ MAGICS = {
     "wb_widget",
     "wb_finish",
 }
-
-
-class Shell(InteractiveShell):  # type: ignore[misc]
-    """A shell that passes for a kernel's, with the extension loaded; what it displays is kept."""
-
-    def __init__(self) -> None:
-        super().__init__(config=Config({"HistoryManager": {"enabled": False}}))
-        self.kernel = SimpleNamespace()
-        self.display_pub = CapturingDisplayPublisher()
-
-    def cell(self, code: str) -> Any:
-        """Run a cell; its result, or its error raised."""
-        with contextlib.redirect_stdout(io.StringIO()):
-            done = self.run_cell(code, store_history=True)
-        done.raise_error()
-        return done.result
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import multiprocessing
 import re
 import threading
@@ -11,15 +10,11 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import ipykernel.ipkernel  # noqa: F401 - it sets comm.create_comm as it is imported, which the fixture replaces
 import pytest
 from comm.base_comm import BaseComm
-from IPython.core.displaypub import CapturingDisplayPublisher
-from IPython.core.interactiveshell import InteractiveShell
-from traitlets.config import Config
 
 import jupyter_resume as wandb
 from jupyter_resume import errors, view
@@ -30,6 +25,7 @@ from jupyter_resume.render import MIME
 from jupyter_resume.store.home import Store
 
 from .kernel import Kernel
+from .shell import Shell
 from .test_view import NASTY
 from .test_view import Page as Html
 
@@ -125,19 +121,8 @@ def wire(monkeypatch: pytest.MonkeyPatch) -> Iterator[Wire]:
     live.end_all()
 
 
-class Shell(InteractiveShell):  # type: ignore[misc]
-    """A shell that passes for a kernel's, with the extension loaded; what it displays is kept, as a page does."""
-
-    def __init__(self) -> None:
-        super().__init__(config=Config({"HistoryManager": {"enabled": False}}))
-        self.kernel = SimpleNamespace()
-        self.display_pub = CapturingDisplayPublisher()
-
-    def cell(self, code: str) -> Any:
-        with contextlib.redirect_stdout(io.StringIO()):
-            done = self.run_cell(code, store_history=True)
-        done.raise_error()
-        return done.result
+class Page(Shell):
+    """A shell and what a page of it shows."""
 
     @property
     def page(self) -> list[dict[str, Any]]:
@@ -151,11 +136,11 @@ class Shell(InteractiveShell):  # type: ignore[misc]
 
 
 @pytest.fixture
-def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wire: Wire) -> Iterator[Shell]:
+def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wire: Wire) -> Iterator[Page]:
     (tmp_path / "ipython").mkdir()
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     monkeypatch.setenv("WANDB_NOTEBOOK_NAME", "train.ipynb")
-    shell = Shell()
+    shell = Page()
     shell.extension_manager.load_extension("jupyter_resume")
     shell.cell("%config ResumeMagics.display = False")
     yield shell
@@ -278,7 +263,7 @@ def test_ten_thousand_rows_are_five_messages_a_second_and_the_last_is_right(wire
     assert "loss9999" in page.text
 
 
-def test_all_that_shows_a_run_shares_the_five_messages(wire: Wire, shell: Shell) -> None:
+def test_all_that_shows_a_run_shares_the_five_messages(wire: Wire, shell: Page) -> None:
     shell.cell("%config ResumeMagics.display = True")
     run = shell.cell("run = %wb_init --project p\nrun")
     shell.cell("%wb_widget --total 100")
@@ -315,7 +300,7 @@ def test_it_follows_by_itself(wire: Wire) -> None:
 # Its place in a notebook
 
 
-def test_the_magic_shows_it_once_a_cell_and_there_is_one_for_a_run(wire: Wire, shell: Shell) -> None:
+def test_the_magic_shows_it_once_a_cell_and_there_is_one_for_a_run(wire: Wire, shell: Page) -> None:
     shell.cell("run = %wb_init --project p")
     first = shell.cell("%wb_widget\nw = %wb_widget\nw")
     assert [set(bundle) for bundle in shell.page] == [{VIEW, "text/html", "text/plain"}]
@@ -327,7 +312,7 @@ def test_the_magic_shows_it_once_a_cell_and_there_is_one_for_a_run(wire: Wire, s
     assert "of 9" in PageOf(wire, first).text
 
 
-def test_the_magic_needs_a_run_and_a_sound_total(shell: Shell) -> None:
+def test_the_magic_needs_a_run_and_a_sound_total(shell: Page) -> None:
     with pytest.raises(errors.NoRun, match="%wb_widget needs an active run"):
         shell.cell("%wb_widget")
     shell.cell("run = %wb_init --project p")
@@ -341,7 +326,7 @@ def test_the_magic_needs_a_run_and_a_sound_total(shell: Shell) -> None:
     [("%wb_finish", "finished"), ("run.finish(1)", "failed"), ("run.close('interrupted')", "interrupted")],
 )
 def test_at_the_end_plain_html_takes_its_place_and_no_comm_is_left(
-    end: str, state: str, wire: Wire, shell: Shell
+    end: str, state: str, wire: Wire, shell: Page
 ) -> None:
     shell.cell("run = %wb_init --project p\nrun.log({'loss': 1})")
     widget = shell.cell("%wb_widget")
@@ -360,7 +345,7 @@ def test_at_the_end_plain_html_takes_its_place_and_no_comm_is_left(
     assert (len(wire.sent), shell.page) == (sent, [])
 
 
-def test_a_widget_displayed_after_the_end_is_plain_html(wire: Wire, shell: Shell) -> None:
+def test_a_widget_displayed_after_the_end_is_plain_html(wire: Wire, shell: Page) -> None:
     shell.cell("run = %wb_init --project p")
     shell.cell("w = %wb_widget")
     shell.cell("%wb_finish")
@@ -371,7 +356,7 @@ def test_a_widget_displayed_after_the_end_is_plain_html(wire: Wire, shell: Shell
     assert "finished" in bundle["text/plain"]
 
 
-def test_closed_by_hand_it_leaves_plain_html_and_the_run_goes_on(wire: Wire, shell: Shell) -> None:
+def test_closed_by_hand_it_leaves_plain_html_and_the_run_goes_on(wire: Wire, shell: Page) -> None:
     run = shell.cell("run = %wb_init --project p\nrun")
     shell.cell("w = %wb_widget")
     shell.cell("w.close()")
@@ -573,7 +558,7 @@ def test_a_choice_and_new_files_at_once_end_in_what_the_page_shows(wire: Wire) -
 
 
 @pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="no fork on this system")
-def test_a_forked_child_sends_nothing(wire: Wire, shell: Shell) -> None:
+def test_a_forked_child_sends_nothing(wire: Wire, shell: Page) -> None:
     run = shell.cell("run = %wb_init --project p\nrun")
     widget = shell.cell("%wb_widget")
 
