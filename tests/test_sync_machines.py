@@ -14,6 +14,7 @@ from jupyter_resume.errors import RemoteUnreachable, RunDiverged, RunExists, Run
 from jupyter_resume.identity import RunPath
 from jupyter_resume.origin import ProgramRef
 from jupyter_resume.store.home import Store
+from jupyter_resume.store.record import Record
 from jupyter_resume.sync.background import Background
 from jupyter_resume.sync.bringing import Brought, bring, waiting_runs
 from jupyter_resume.sync.syncing import Syncing
@@ -76,6 +77,12 @@ def sync(**how: Any) -> Brought:
 @pytest.fixture(autouse=True)
 def current(tracker: Tracker) -> None:
     Tracker.current = tracker  # type: ignore[attr-defined]
+
+
+def superseded(record: Record) -> list[Any]:
+    """The values that are set aside, all of them for this reason."""
+    assert {why for why, _ in record.set_aside()} == {"superseded"}
+    return [row["v"] for _, row in record.set_aside()]
 
 
 def whole(run: Kept, values: list[Any]) -> None:
@@ -684,7 +691,7 @@ def test_adopting_goes_on_from_the_server_and_keeps_the_rows_here_aside(tracker:
     run.finish()
     whole(tracker.one(), [0, 1, "B2", "B3", 4])
     record = run.writer.record
-    assert [row["v"] for _, row in record.set_aside()] == ["A2", "A3", "A4"]
+    assert superseded(record) == ["A2", "A3", "A4"]
     assert [row["v"] for row in record.history()] == [0, 1, 4]
     run = begin()
     assert run.step == 5
@@ -711,7 +718,9 @@ def test_adopting_keeps_the_rows_of_every_session_aside(tracker: Tracker, on: On
     assert run.step == 2
     log(run, 2)
     run.finish()
-    assert [row["v"] for _, row in run.writer.record.set_aside()] == ["A1", "A2", "A3"]
+    assert [(why, row["v"]) for why, row in run.writer.record.set_aside()] == [
+        ("superseded", v) for v in ["A1", "A2", "A3"]
+    ]
     whole(tracker.one(), [0, "B1", 2])
 
 
@@ -789,7 +798,9 @@ def test_forking_makes_a_new_run_of_the_rows_here_and_the_old_one_stands_as_the_
     log(run, 4)
     run.finish()
     whole(old, [0, 1, "B2", "B3", 4])
-    assert [row["v"] for _, row in run.writer.record.set_aside()] == ["A2", "A3", "A4"]
+    assert [(why, row["v"]) for why, row in run.writer.record.set_aside()] == [
+        ("superseded", v) for v in ["A2", "A3", "A4"]
+    ]
 
 
 def test_forking_fetches_what_other_machines_have_logged_in_between(tracker: Tracker, on: On) -> None:

@@ -987,7 +987,7 @@ def test_a_run_that_was_taken_over_stops_sending_what_is_set_aside(tracker: Trac
         assert len(tracker.calls) == before
     assert sync(tracker).rows == 1
     whole(tracker.one(), [0, 1, "taken over"])
-    assert [row["v"] for row in run.writer.record.fenced()] == ["aside"]
+    assert [(why, row["v"]) for why, row in run.writer.record.set_aside()] == [("fenced", "aside")]
 
 
 # Keys
