@@ -59,7 +59,7 @@ class Uploading(Replicating):
         with self._lock:
             self._md5s[name] = md5
             self.replica.files[name] = [entry.digest, md5]
-            self._save()
+            self._file.save_upload(self.replica, name)
         return sent
 
     def _md5_there(self, name: str) -> str | None:
