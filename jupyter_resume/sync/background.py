@@ -87,6 +87,11 @@ class Background:
         return self._trouble
 
     @property
+    def closed(self) -> bool:
+        """Whether it sends no more."""
+        return self._closed
+
+    @property
     def standing(self) -> Standing:
         """How it stands now."""
         said = None if self._trouble is None else _plain(self._trouble)
