@@ -103,7 +103,9 @@ class There:
             return result.rewound_to
         assert found is not None
         assert self.point is not None
+        assert self.file is not None
         if self.choice != "fork":
+            self.file.note(self.replica)
             raise diverged(path, self.base_url, result.diverged, self.point)
         self.forked = fork(self.store, found, self.replica, result.diverged, self.point, remote, label)
         return None

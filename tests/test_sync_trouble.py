@@ -725,6 +725,22 @@ def test_a_run_that_was_deleted_and_is_sent_anew_has_its_files_again(tracker: Tr
     assert tracker.one().files == {"f.bin": b"1"}
 
 
+def test_a_run_that_was_deleted_and_begun_anew_by_another_machine_has_the_files_of_this_one_again(
+    tracker: Tracker, on: Callable[[str], None]
+) -> None:
+    on("A")
+    run = begin()
+    save(run, "f.bin", b"1")
+    run.finish()
+    tracker.runs.clear()
+    on("B")
+    begin().finish()
+    assert tracker.one().files == {}
+    on("A")
+    begin().finish()
+    assert tracker.one().files == {"f.bin": b"1"}
+
+
 def test_a_content_that_is_superseded_while_it_is_sent_is_followed_by_the_newer(tracker: Tracker) -> None:
     run = begin()
     save(run, "f.bin", b"1")

@@ -33,6 +33,14 @@ class Shift:
     steps: int = 0
 
 
+@dataclass(frozen=True)
+class Divergence:
+    """The server has gone on to step ``there``, lines from ``first`` of the record on wait: a person is to choose."""
+
+    first: int
+    there: int
+
+
 @dataclass
 class Replica:
     """The replica of a run at ``base_url``.
@@ -40,7 +48,7 @@ class Replica:
     ``rows``, ``events`` and ``output`` are the first line numbers of the record that the server does not have yet,
     ``cursor`` is where the first such row lies; ``last`` is the last row that it has. ``said`` is the description
     and ``summary`` the summary that it was last told from here, ``files`` maps names to ``[digest, md5 in base64]``.
-    ``ended`` counts the sessions whose end it knows.
+    ``ended`` counts the sessions whose end it knows, ``in_step_at`` is when it was last in step (0: never).
     """
 
     base_url: str
@@ -58,6 +66,7 @@ class Replica:
     files: Files = field(default_factory=dict)
     ended: int = 0
     in_step_at: float = 0.0
+    diverged: Divergence | None = None
 
     def shift(self, number: int) -> Shift:
         """Where a line of the record goes."""
@@ -89,6 +98,7 @@ class Replica:
             values["path"] = RunPath(**values["path"])
             values["cursor"] = Cursor(**values["cursor"])
             values["shifts"] = [Shift(**shift) for shift in values["shifts"]]
+            values["diverged"] = Divergence(**diverged) if (diverged := values.get("diverged")) else None
             replica = cls(**values)
             if not all(type(count) is int for count in (replica.rows, replica.events, replica.output, replica.ended)):
                 raise ValueError("a count is no number")
@@ -140,6 +150,14 @@ class ReplicaFile:
                 fresh.replace(self.path)
             finally:
                 fresh.unlink(missing_ok=True)
+
+    def note(self, replica: Replica) -> None:
+        """As `save`, unless another process brings it up to date, or has done so since."""
+        if self.lock():
+            known = self.load()
+            if known is None or known.in_step_at <= replica.in_step_at:
+                self.save(replica)
+            self.unlock()
 
     def lock(self) -> bool:
         """Become the one that brings this replica up to date; False if another process does."""

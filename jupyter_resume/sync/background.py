@@ -94,8 +94,8 @@ class Background:
     @property
     def standing(self) -> Standing:
         """How it stands now."""
-        said = None if self._trouble is None else _plain(self._trouble)
-        return Standing(self.syncing.host, self.syncing.waiting(), said, len(self.syncing.files_waiting()))
+        trouble = None if isinstance(self._trouble, RunDiverged) else self._trouble  # both sides are said in any case
+        return self.syncing.standing(None if trouble is None else _plain(trouble))
 
     def flush(self, if_diverged: str | None = None) -> RemoteError | None:
         """Send at once, in the calling thread, what waits: rows and files. What went wrong, or None.

@@ -23,6 +23,7 @@ class Look:
     reached: int | None
     sessions: int
     rows: int
+    last_step: int
     runtime: float
     exit_code: int | None
 
@@ -37,6 +38,7 @@ class Look:
             reached=reached,
             sessions=point.sessions,
             rows=point.rows,
+            last_step=point.last_step,
             runtime=point.runtime,
             exit_code=code if code is None or point.state == "interrupted" else point.exit_code or code,
         )
