@@ -130,6 +130,10 @@ def test_a_view_reads_well_in_a_terminal() -> None:
     )  # fmt: skip
 
 
+def test_what_is_one_is_said_to_be_one() -> None:
+    assert "waiting  1 line waits in memory" in shown(a_view(waiting=1))
+
+
 def test_html_says_the_same_as_text() -> None:
     one = a_view(resumed=True, starting_step=12, reason="because", metrics=(Metric("loss", 0.5, (1, 0.5)),), notes="n")
     page = Page(render.html(one))
