@@ -28,6 +28,7 @@ from jupyter_resume.errors import (
 from jupyter_resume.identity import RunPath
 from jupyter_resume.store import edits
 from jupyter_resume.store.home import Store
+from jupyter_resume.store.record import Record
 from jupyter_resume.sync import background
 from jupyter_resume.sync.background import Background
 from jupyter_resume.sync.bringing import Brought, bring, waiting_runs
@@ -709,6 +710,24 @@ def test_unchanged_content_is_not_sent_again_not_from_another_session_nor_machin
     run.finish()
     assert tracker.put_bytes == 1001
     assert sync(tracker).files == ()
+
+
+def test_sending_many_files_does_not_read_the_record_once_for_each(
+    tracker: Tracker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+    real = Record.tail
+    monkeypatch.setattr(Record, "tail", lambda record: read.append(1) or real(record))
+    costs = []
+    for count in (2, 20):
+        run = begin(id=f"with-{count}", mode="offline")
+        for n in range(count):
+            save(run, f"{n}.bin", b"%d" % n)
+        run.finish()
+        read.clear()
+        assert len(sync(tracker, run.id).files) == count
+        costs.append(len(read))
+    assert costs[0] == costs[1]
 
 
 def test_a_run_that_was_deleted_and_is_sent_anew_has_its_files_again(tracker: Tracker) -> None:
