@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from . import notices
@@ -65,14 +65,21 @@ class There:
         """Whether the server has the run, and something was ever written to it."""
         return self.point is not None and self.point.started
 
-    def ask(self, path: RunPath, known: bool) -> None:
-        """Ask for the run that is at ``path`` here; ``known`` is False for an id that was made just now."""
+    def ask(self, path: RunPath, known: bool, given: str | None = None) -> None:
+        """Ask for the run that is at ``path`` here; ``known`` is False for an id that was made just now.
+
+        ``given``: the id as it was asked for, which another client may have left as it is.
+        """
         if self.server is None:
             return
         self.file = self.store.replica(path, self.base_url)
         self.replica = self.file.load() or Replica(self.base_url, path_there(path, self.server.entity))
+        self.point = self.server.ask(self.replica.path) if known else None
+        if self.point is None and given is not None and given != path.run_id == self.replica.path.run_id:
+            as_given = replace(self.replica.path, run_id=given)
+            if (point := self.server.ask(as_given)) is not None:
+                self.point, self.replica.path = point, as_given
         self.path = self.replica.path
-        self.point = self.server.ask(self.path) if known else None
 
     def refuse_if_unsure(self, asked: Asked) -> None:
         """Raise why the server cannot be asked, if the policy cannot do without its answer."""

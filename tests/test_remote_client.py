@@ -336,7 +336,7 @@ def test_a_run_that_was_not_made_is_not_begun(server: Faults, remote: Wandb, pay
 def test_a_run_that_was_deleted_is_told_as_one_and_not_tried_again(server: Faults, remote: Wandb, status: int) -> None:
     words = "run tester/demo/r1 was previously created and deleted; try a new run name"
     server.always("UpsertBucket", refused(words, status=status))
-    with pytest.raises(errors.RemoteGone, match="was deleted there .*another id"):
+    with pytest.raises(errors.RemoteGone, match=r"was deleted there .*another id"):
         remote.begin(RUN, Description())
     assert server.ops() == ["UpsertBucket"]
 
