@@ -9,7 +9,7 @@ from functools import partial
 from . import notices
 from ._run import Run
 from .errors import RemoteError, RunInUse
-from .identity import DEFAULT_ENTITY, RunPath
+from .identity import DEFAULT_ENTITY, RunPath, ids_there
 from .policy import Asked, Policy
 from .remote.base import Remote, RemotePoint
 from .settings import Settings
@@ -75,7 +75,7 @@ class There:
         self.file = self.store.replica(path, self.base_url)
         self.replica = self.file.load() or Replica(self.base_url, path_there(path, self.server.entity))
         self.point = self.server.ask(self.replica.path) if known else None
-        if self.point is None and given is not None and given != path.run_id == self.replica.path.run_id:
+        if self.point is None and given is not None and ids_there(given)[1:] == (self.replica.path.run_id,):
             as_given = replace(self.replica.path, run_id=given)
             if (point := self.server.ask(as_given)) is not None:
                 self.point, self.replica.path = point, as_given

@@ -188,6 +188,20 @@ def test_a_run_whose_id_another_client_gave_is_gone_on_with_under_that_id(
     assert capsys.readouterr().err.count("the run id 'resnet-v1.5' is used as 'resnet-v1-5'") == 2
 
 
+def test_a_run_with_such_an_id_can_be_forked(server: Faults) -> None:
+    kept = server.kept("resnet-v1.5")
+    kept.rows = [json.dumps({"_step": 0, "v": 0})]
+    begin(id="resnet-v1.5").close("interrupted")
+    with begin(id="resnet-v1.5", mode="offline") as run:
+        log(run, 10)
+    kept.rows.append(json.dumps({"_step": 1, "v": 1}))
+    with begin(id="resnet-v1.5", if_diverged="fork") as run:
+        assert run.id not in ("resnet-v1.5", "resnet-v1-5")
+        log(run, 11)
+    assert [row["v"] for row in server.kept(run.id).history] == [0, 10, 11]
+    assert [row["v"] for row in kept.history] == [0, 1]
+
+
 def test_an_id_that_no_run_has_is_used_cleaned_there_too(server: Faults) -> None:
     begin(id="resnet v2").finish()
     assert [run.name for run in server.runs.values()] == ["resnet-v2"]
