@@ -10,7 +10,7 @@ import itertools
 import json
 import threading
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -308,15 +308,7 @@ class Client:
             raise RunMissing(f"tracker.example has no run {path}.")
         return RemoteRun(path, run.storage_id, run.name or "", run.state, run.config, run.summary, rows=len(run.rows))
 
-    def runs(
-        self,
-        entity: str,
-        project: str,
-        filters: Mapping[str, Any] | None = None,
-        order: str | None = None,
-        after: str | None = None,
-        most: int = 50,
-    ) -> Page:
+    def runs(self, *asked: Any, **how: Any) -> Page:
         raise NotImplementedError
 
     def sampled(self, path: RunPath, keys: Sequence[str] | None = None, samples: int = 500) -> list[dict[str, Any]]:
