@@ -106,7 +106,7 @@ class Tracker:
         self.runs: dict[RunPath, Kept] = {}
         self.calls: list[Call] = []
         self.overwritten: list[tuple[RunPath, int]] = []
-        self.put_bytes = 0
+        self.put_bytes = self.scanned = 0
         self.down: RemoteError | None = None
         self.most: int | None = None  # bytes of rows that a post may have
         self._ids = itertools.count(1)
@@ -320,6 +320,7 @@ class Client:
         self._enter("scan", path)
         for row in self._need(path).rows:
             if row is not None and min_step <= row["_step"] and (max_step is None or row["_step"] < max_step):
+                self._tracker.scanned += 1
                 yield json.loads(json.dumps(row))
 
 

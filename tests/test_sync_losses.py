@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from jupyter_resume.errors import RunDiverged
 from jupyter_resume.store.home import Store
 
 from .machines import On, apart, begin, flush, goes_on, log, lose, running, session, sync, unheard, whole
@@ -59,6 +60,26 @@ def test_a_lost_memory_of_a_replica_that_was_appended_to_costs_a_question_only(
         file.unlink()
     session("last")
     whole(tracker.one(), [0, 1, "B2", "B3", "A2", "A3", "A4", "last"])
+
+
+@pytest.mark.parametrize("waiting", [1, 10, 25])
+def test_what_is_fetched_to_find_a_lost_memory_again_grows_with_what_waits_and_not_with_the_history(
+    tracker: Tracker, on: On, monkeypatch: pytest.MonkeyPatch, waiting: int
+) -> None:
+    monkeypatch.setattr("jupyter_resume.sync.relation._PAGE", 10)
+    on("A")
+    run = session(*range(200))
+    session(*["A"] * waiting, mode="offline")
+    on("B")
+    session("B")
+    on("A")
+    Store().replica(run.run_path, URL).path.unlink()
+    with pytest.raises(RunDiverged) as refused:
+        begin()
+    assert refused.value.data["waiting"] == waiting
+    assert tracker.scanned <= waiting + 20
+    session("last", if_diverged="append")
+    whole(tracker.one(), [*range(200), "B", *["A"] * waiting, "last"])
 
 
 def test_a_server_that_was_set_back_gets_again_what_it_lost(tracker: Tracker) -> None:
