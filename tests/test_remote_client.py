@@ -17,7 +17,7 @@ from jupyter_resume.identity import RunPath
 from jupyter_resume.remote.base import Account, Begun, Description, Lines, Post, Remote, RemoteFile, Reply
 from jupyter_resume.remote.wandb import Wandb
 
-from .faults import KEY, Fault, Faults, altered, faults, refused, reset
+from .faults import KEY, Fault, Faults, Seen, altered, faults, refused, reset
 from .serving import served
 
 RUN = RunPath("tester", "demo", "r1")
@@ -555,6 +555,39 @@ def test_a_server_that_does_not_know_create_run_files_is_asked_the_old_way(serve
     assert server.ops() == ["CreateRunFiles", "RunUploadUrls", "PUT", "RunUploadUrls", "PUT"]
     with pytest.raises(errors.RemoteGone, match="no run tester/demo/zz"):
         remote.put_file(RunPath("tester", "demo", "zz"), "a", Path("a"))
+
+
+@pytest.mark.parametrize(("status", "quote"), [(400, '"'), (200, "'"), (422, '"')])
+def test_a_server_that_is_too_old_for_a_field_is_asked_without_it(
+    server: Faults, remote: Wandb, tmp_path: Path, status: int, quote: str
+) -> None:
+    kept = server.kept("r1")
+    kept.rows, kept.files = rows(0, 1, 2), {"a": b"1"}
+
+    def usual(seen: Seen) -> Fault:
+        asked = seen.json["query"] if seen.method == "POST" and seen.path == "/graphql" else ""
+        lacking = [name for name in ("wandbConfig", "md5", "runCount", "historyKeys", "inserted") if name in asked]
+        words = [f"Cannot query field {quote}{name}{quote} on type {quote}T{quote}." for name in lacking[:2]]
+        return refused(*words, status=status) if words else answer(seen)
+
+    answer, server.usual = server.usual, usual  # type: ignore[method-assign]
+    point = remote.resume_point(RUN)
+    assert point is not None
+    assert (point.next_step, point.started) == (3, True)
+    assert [file.md5 for file in remote.files(RUN)] == ["xMpCOKC5I4INzFCab3WEmw=="]  # what the server says unasked
+    assert [run.path for run in remote.runs("tester", "demo").runs] == [RUN]
+    assert [row["_step"] for row in remote.scan(RUN)] == [0, 1, 2]
+    assert remote.begin(RUN, Description()).rows == 3
+    before = len(server.seen)
+    remote.resume_point(RUN)
+    assert server.ops()[before:] == ["RunResumeStatus"]
+
+
+def test_a_field_that_a_run_is_continued_by_is_not_left_out(server: Faults, remote: Wandb) -> None:
+    server.always("RunResumeStatus", refused('Cannot query field "historyLineCount" on type "Run".', status=400))
+    with pytest.raises(errors.RemoteRefused, match="historyLineCount"):
+        remote.resume_point(RUN)
+    assert server.ops() == ["RunResumeStatus"]
 
 
 def test_a_refusal_of_create_run_files_is_one(server: Faults, remote: Wandb) -> None:

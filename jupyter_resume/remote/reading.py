@@ -17,7 +17,7 @@ from . import answers
 from .base import RemotePoint, RemoteRun
 from .http import Http
 from .patience import Patience
-from .queries import DECORATION
+from .queries import DECORATION, unknown, without
 
 _NAME = re.compile(r"(?:query|mutation)\s+(\w+)")
 
@@ -25,7 +25,24 @@ _NAME = re.compile(r"(?:query|mutation)\s+(\w+)")
 def ask(
     http: Http, document: str, variables: Mapping[str, Any], patience: Patience, also: Collection[int] = ()
 ) -> dict[str, Any]:
-    """The data of the answer to a document.
+    """The data of the answer to a document; fields that the server is too old for are left out of it.
+
+    Raises RemoteError.
+    """
+    while True:
+        try:
+            return _ask(http, without(document, http.lacks), variables, patience, also)
+        except RemoteRefused as error:
+            found = unknown(str(error)) - http.lacks
+            if not found:
+                raise
+            http.lacks |= found
+
+
+def _ask(
+    http: Http, document: str, variables: Mapping[str, Any], patience: Patience, also: Collection[int]
+) -> dict[str, Any]:
+    """The data of the answer to a document as it is.
 
     Raises RemoteRefused for GraphQL errors, unless each is about a field that only decorates (`DECORATION`) and
     there is data: a null that comes with an error is not known to be nothing.
