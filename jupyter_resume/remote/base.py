@@ -60,6 +60,14 @@ class RemotePoint:
         """The step to log next: ``max(last _step in history and summary, lines - 1) + 1``."""
         return self.last_step + 1
 
+    @property
+    def rewound_to(self) -> int | None:
+        """The last step that stayed when somebody rewound the run; None if nobody did, or where that is not said."""
+        mark = self.internal.get("branch_point")  # as W&B's SDK leaves it; of a fork it names another run
+        if not isinstance(mark, Mapping) or mark.get("run_id") != self.path.run_id:
+            return None
+        return step_of({"_step": mark.get("step")})
+
 
 def step_of(row: Mapping[str, Any]) -> int | None:
     """The step of a row, if it has one that is a whole number from 0."""
