@@ -30,8 +30,9 @@ class RemotePoint:
 
     ``rows``, ``events`` and ``output`` are line counts (None: the remote does not say, so nothing may be sent to that
     stream); ``tail`` is the last row, ``runtime`` in seconds. ``config`` holds plain values; ``internal`` is what
-    the tracker keeps in it for itself (W&B: ``_wandb``). ``started`` is False for a run that was
-    made and never written.
+    the tracker keeps in it for itself (W&B: ``_wandb``). ``name``, ``notes`` and ``tags`` are None where the remote
+    does not say them, and empty where somebody has taken them away. ``started`` is False for a run that was made and
+    never written.
     """
 
     path: RunPath
@@ -44,7 +45,7 @@ class RemotePoint:
     runtime: float = 0.0
     name: str | None = None
     notes: str | None = None
-    tags: tuple[str, ...] = ()
+    tags: tuple[str, ...] | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
     internal: Mapping[str, Any] = field(default_factory=dict)
     summary: Mapping[str, Any] = field(default_factory=dict)
