@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import notices
+from . import notices, restoring
 from ._described import Described
-from .errors import RunStopped
+from .errors import RemoteError, RunStopped
+from .files import safe_name
 from .identity import DEFAULT_ENTITY, RunPath
 from .store.writer import Writer
 
@@ -64,6 +65,35 @@ class Linked(Described):
         there = self.link.syncing.files_there if self.link else {}
         known = self.files
         return {name: file for name, file in there.items() if name not in known}
+
+    @property
+    def known(self) -> restoring.Known:
+        """What is known here of its files, for `restoring`."""
+        return restoring.Known(self.run_path, self.files, self.link.syncing.replica if self.link else None)
+
+    def has_file(self, name: str) -> bool:
+        """Whether `restore` would bring this file: saved here, or on the server by another machine.
+
+        The server is asked where that is in doubt; one that does not answer has nothing. So a cell can be run at any
+        time:
+
+        >>> import jupyter_resume as wandb
+        >>> run = wandb.init(project="docs")
+        >>> run.has_file("model-best.h5")
+        False
+        >>> run.finish()
+        """
+        name = safe_name(name)
+        return name in self.files or self.newer_there(name)
+
+    def newer_there(self, name: str) -> bool:
+        """Whether the server has another content of this file than was saved here, and than waits here to be sent."""
+        if self.link is None:
+            return False
+        try:
+            return restoring.newer_there(self.known, self.link.syncing.remote, name) is not None
+        except RemoteError:
+            return False
 
     def hear_stopped(self, said: bool) -> None:
         """What the server says of whether somebody asked that the run be stopped."""

@@ -213,9 +213,8 @@ class Run(Linked):
         into = self._dir if root is None else Path(root)
         try:
             if source in (self.run_path, self.path_there):
-                own = restoring.Known(self.run_path, self.files, self.link.syncing.replica if self.link else None)
                 remote = self.link.syncing.remote if self.link else None
-                restored = restoring.restore(self._store, own, remote, name, into, replace)
+                restored = restoring.restore(self._store, self.known, remote, name, into, replace)
             else:
                 restored = restoring.restore_from(self._store, source, name, into, replace)
         except ResumeError as error:

@@ -144,6 +144,12 @@ def _is(path: Path, entry: FileEntry) -> bool:
         return False
 
 
+def in_place(root: Path, entry: FileEntry) -> bool:
+    """Whether ``root/name`` is exactly what was saved: the store has it, so that nothing is lost by replacing it."""
+    target = target_in(root, entry.name)
+    return not target.is_symlink() and _is(target, entry)
+
+
 def target_in(root: Path, name: str) -> Path:
     """``root/name``, refused if a link on the way leads out of the root."""
     inside = Path(os.path.realpath(root))

@@ -39,16 +39,15 @@ def restore(store: Store, known: Known, remote: Remote | None, name: str, root: 
     sent; from here otherwise, and where the server cannot be reached.
     """
     name = safe_name(name)
-    entry, replica = known.files.get(name), known.replica
-    sent = replica.files.get(name) if replica else None
-    waits = entry is not None and (sent is None or sent[0] != entry.digest)
-    if remote is not None and replica is not None and not waits:
+    entry = known.files.get(name)
+    if remote is not None and known.replica is not None:
         try:
-            there = next(iter(remote.files(replica.path, [name])), None)
-            if there is not None and (sent is None or sent[1] != there.md5):
-                return _fetch(known.run, remote, there, root, replace)
-            if there is None and entry is None:
-                names = [file.name for file in remote.files(replica.path)]
+            there = newer_there(known, remote, name)
+            if there is not None:
+                ours = entry is not None and files.in_place(root, entry)  # saved, so that it can be replaced
+                return _fetch(known.run, remote, there, root, replace or ours)
+            if entry is None:
+                names = [file.name for file in remote.files(known.replica.path)]
                 raise files.missing(known.run, name, [*known.files, *names])
         except RemoteGone:
             if entry is None:
@@ -58,6 +57,23 @@ def restore(store: Store, known: Known, remote: Remote | None, name: str, root: 
                 raise
             notices.tell(f"{str(error).rstrip('.')}: {name} is restored as it was saved on this machine.")
     return files.restore(store, known.run, dict(known.files), name, root, replace)
+
+
+def newer_there(known: Known, remote: Remote, name: str) -> RemoteFile | None:
+    """The server's file of that name, if it has another content than was sent from here; None while one waits here.
+
+    Raises RemoteError.
+    """
+    entry, replica = known.files.get(name), known.replica
+    if replica is None:
+        return None
+    sent = replica.files.get(name)
+    if entry is not None and (sent is None or sent[0] != entry.digest):
+        return None
+    there = next(iter(remote.files(replica.path, [name])), None)
+    if there is None or (entry is not None and sent is not None and sent[1] == there.md5):
+        return None
+    return there
 
 
 def restore_from(store: Store, run: RunPath, name: str, root: Path, replace: bool) -> Restored:

@@ -22,8 +22,11 @@ from jupyter_resume.errors import InvalidInput, NoRun, StoreUnwritable
 from jupyter_resume.keras import WandbCallback
 from jupyter_resume.store.home import Store
 
+from .machines import On, flush
 from .processes import Counters, at_home, started
+from .remotes import Tracker
 
+pytest_plugins = ("tests.machines_fixtures",)
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras's own
 
 BEST = "model-best.h5"
@@ -175,6 +178,38 @@ def test_killed_at_any_instant_the_best_model_and_its_value_belong_together(home
         assert kept["loss"] == 1 / (kept["epoch"] + 1)
         assert epoch_of(restored(run)) == kept["epoch"]
         run.close("interrupted")
+
+
+def test_on_another_machine_the_best_model_is_the_servers_and_has_its_value(tracker: Tracker, on: On) -> None:
+    on("A")
+    run = session()
+    train(WandbCallback(), 0.5, 0.4)
+    flush(run)
+    run.close("interrupted")
+    on("B")
+    run = session("must")
+    assert (run.has_file(BEST), list(run.files)) == (True, [])
+    assert epoch_of(restored(run)) == 1
+    train(WandbCallback(), 0.45)
+    assert list(run.files) == []
+    train(WandbCallback(), 0.3)
+    run.close("interrupted")
+    on("A")
+    run = session("must")
+    callback = WandbCallback()
+    train(callback, 0.35)
+    assert (callback.best, run.summary["best_loss"], run.summary["best_epoch"]) == (0.3, 0.3, 3)
+    assert epoch_of(restored(run)) == 3
+
+
+def test_a_run_that_was_killed_before_its_first_model_has_none(tracker: Tracker, on: On) -> None:
+    run = session()
+    assert not run.has_file(BEST)
+    run.log({"loss": 0.5})
+    run.close("interrupted")
+    assert not session("must").has_file(BEST)
+    on("B")
+    assert not session("must").has_file(BEST)
 
 
 def test_a_nan_or_an_infinity_is_never_better() -> None:

@@ -129,8 +129,11 @@ class WandbCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ha
         return f"best_{self.monitor}"
 
     def _best_so_far(self, run: Run) -> tuple[float | None, int | None]:
-        """The best value and its epoch, as recorded with the file itself; without a file, in the summary."""
-        if not self.save_model:
+        """The best value and its epoch, as recorded with the file itself; without a file, in the summary.
+
+        With a file of another machine's that came from the server, in the summary too, which came with it.
+        """
+        if not self.save_model or run.newer_there(self.file):
             return run.summary.get(self._best_key), run.summary.get("best_epoch")
         entry = run.files.get(self.file)
         if entry is None:
