@@ -28,7 +28,7 @@ def write(path: Path, notebook_id: str | None = None, *cells: str) -> NotebookRe
 
 def read(path: Path) -> NotebookRef:
     notebook_id, cells = origin.read_notebook(path)
-    return NotebookRef(str(path), "test", notebook_id, None, cells or ())
+    return NotebookRef(str(path), "test", notebook_id, None, cells)
 
 
 def ran(store: Store, notebook: NotebookRef, run_id: str = "one", updated: float = 1.0) -> None:
