@@ -268,6 +268,63 @@ def test_a_death_that_the_page_did_not_see_is_in_the_record(lab: Lab, opened: Ca
     assert panel.death.get_by_role("button", name="Resume", exact=True).is_enabled()
 
 
+def run_cells(lab: Lab, path: str) -> list[str]:
+    """What the cells of `several` have said so far, in order."""
+    return (lab.server.root / f"{path}.ran").read_text().split()
+
+
+def several(lab: Lab, path: str) -> None:
+    """A notebook whose training is in its third cell; each cell notes that it ran."""
+    note = f"# cell {{0}}\nopen({str(lab.server.root / path) + '.ran'!r}, 'a').write('{{0}} ')\n"
+    train = sidebar.TRAIN.format(steps=100_000, end=lab.server.root / f"{path}.end")
+    cells = (sidebar.BEGIN, "x = 1", train, "run.summary['plotted'] = 1", "late = 1")
+    lab.server.create_notebook(path, [note.format(n) + code for n, code in enumerate(cells)])
+
+
+@pytest.mark.parametrize("when", ["in the cell", "after a cell that moved nothing"])
+def test_another_browser_resumes_up_to_the_cell_that_trained(
+    when: str, lab: Lab, browser: Any, opened: Callable[..., Panel]
+) -> None:
+    path = f"elsewhere-{len(when)}.ipynb"
+    several(lab, path)
+    first = browser.new_context(viewport={"width": 1400, "height": 1000})
+    page = first.new_page()
+    page.set_default_timeout(40_000)
+    page.goto(f"{lab.server.url}/lab/tree/{path}?reset&token={lab.server.token}")
+    idle(page)
+    panel = Panel(page).show()
+    sidebar.run_first(page, cells=3)
+    panel.wait_for_step(30)
+    if when != "in the cell":
+        page.keyboard.press("i")
+        page.keyboard.press("i")
+        idle(page)
+        page.keyboard.press("Shift+Enter")
+        page.wait_for_function("() => document.querySelectorAll('.jp-InputArea-prompt')[3].innerText.includes('[4]')")
+    run_path = panel.node.locator(".jp-Resume-path bdi").inner_text()
+    kill(lab, path)
+    first.close()
+    reached = len(steps_of(lab, run_path))
+    second = opened(path)
+    assert not second.page.evaluate("() => Object.keys(localStorage).some(key => key.startsWith('jupyter-resume:'))")
+    second.death.get_by_text("This run was cut off at step").wait_for()
+    last = "the one that was running" if when == "in the cell" else "the one in which the run moved last"
+    second.death.get_by_text(f"Resume runs 3 cells, from the top to {last}").wait_for()
+    shown = [code.split(" ⏎ ")[0] for code in second.death.locator("code").all_inner_texts()]
+    assert shown == ["# cell 0", "# cell 1", "# cell 2"]
+    picture(second.page, f"elsewhere-{len(when)}")
+    idle(second.page)
+    second.resume()
+    second.wait_for_step(reached + 30)
+    assert second.node.locator(".jp-Resume-path bdi").inner_text() == run_path
+    picture(second.page, f"elsewhere-resumed-{len(when)}")
+    sidebar.finish(lab.server, path)
+    second.wait_for_state("Finished")
+    before = ["0", "1", "2"] if when == "in the cell" else ["0", "1", "2", "3"]
+    assert run_cells(lab, path) == [*before, "0", "1", "2"]
+    assert steps_of(lab, run_path) == list(range(second.step()))
+
+
 def test_a_death_is_told_where_nobody_sees_the_sidebar(lab: Lab, opened: Callable[..., Panel]) -> None:
     sidebar.notebook(lab.server, "closed.ipynb")
     panel = opened("closed.ipynb")
