@@ -334,12 +334,12 @@ def test_the_cell_that_a_run_is_in_is_told_with_it(fetch: Fetch, root: Path) -> 
     told = first.json["run"]["cell"]
     assert (told["id"], told["running"]) == ("cell-a", True)
     assert abs(told["at"] - time.time()) < 60
-    run.writer.put(lines.META, cell.said(cell.Cell("cell-b", False, 5.0)))
+    run.writer.put(lines.META, cell.said(cell.Cell("cell-b", True, 5.0)))
     since = fetch("runs/local/lab/one", since=first.json["cursor"], headers={"If-None-Match": first.headers["ETag"]})
-    assert since.json["run"]["cell"] == {"id": "cell-b", "running": False, "at": 5.0}
+    assert since.json["run"]["cell"] == {"id": "cell-b", "running": True, "at": 5.0}
     assert fetch("notebook", path="train.ipynb").json["run"]["cell"]["id"] == "cell-b"
     run.close("interrupted")
-    assert fetch("runs/local/lab/one").json["run"]["cell"]["id"] == "cell-b"
+    assert fetch("runs/local/lab/one").json["run"]["cell"] == {"id": "cell-b", "running": False, "at": 5.0}
     begin("two").finish()
     assert fetch("runs/local/lab/two").json["run"]["cell"] is None
 

@@ -221,17 +221,19 @@ def test_a_past_run_is_resumed_from_the_list(lab: Lab, opened: Callable[..., Pan
         "past.ipynb",
         [
             "%load_ext jupyter_resume\nimport jupyter_resume as wandb",
-            "for name in () if 'again' in globals() else ('one', 'two'):\n"
-            "    past = wandb.init(project='past', id=name)\n    past.log({'a': 1.0}); past.finish(1)\nagain = True",
-            "run = %wb_init --project past --resume allow\nrun.log({'a': 2.0})\nrun.finish()",
+            "x = 1",
+            "for name in (None,) if 'again' in globals() else ('one', 'two'):\n"
+            "    run = wandb.init(project='past', id=name, resume='allow')\n"
+            "    run.log({'a': 1.0}); run.finish(bool(name))\nagain = True",
+            "print('not to be run again')",
         ],
     )
     panel = opened("past.ipynb")
     idle(panel.page)
-    sidebar.run_first(panel.page)
+    sidebar.run_first(panel.page, cells=3)
     panel.button("Resume one").click()
     asked = panel.page.locator(".jp-Dialog")
-    asked.get_by_text("Resume runs all 3 cells").wait_for()
+    asked.get_by_text("Resume runs 3 cells, from the top to the one in which the run moved last").wait_for()
     assert asked.locator("code").count() == 3
     assert sidebar.serious(panel.page, ".jp-Dialog") == []
     asked.locator(".jp-mod-accept").click()
@@ -323,6 +325,43 @@ def test_another_browser_resumes_up_to_the_cell_that_trained(
     before = ["0", "1", "2"] if when == "in the cell" else ["0", "1", "2", "3"]
     assert run_cells(lab, path) == [*before, "0", "1", "2"]
     assert steps_of(lab, run_path) == list(range(second.step()))
+
+
+def test_all_cells_are_proposed_where_the_training_cell_is_gone_or_the_server_too_old_to_say(
+    lab: Lab, opened: Callable[..., Panel]
+) -> None:
+    def older(page: Any) -> None:
+        def answer(route: Any) -> None:
+            found = route.fetch()
+            if found.status != 200:
+                route.fulfill(response=found)
+                return
+            told = found.json()
+            route.fulfill(response=found, json={**told, "run": {**told["run"], "cell": None}})
+
+        page.route("**/jupyter-resume/api/v1/runs/*/*/*", answer)
+
+    path = "gone.ipynb"
+    several(lab, path)
+    panel = opened(path, before=older)
+    idle(panel.page)
+    sidebar.run_first(panel.page, cells=3)
+    panel.wait_for_step(30)
+    kill(lab, path)
+    sidebar.close_dialog(panel.page)
+    panel.death.get_by_text("Resume runs 3 cells, from the top to the one that was running").wait_for()
+    ignorant = opened(path, before=older)
+    ignorant.death.get_by_text("Resume runs all 5 cells, as it is not known which was running").wait_for()
+    content = lab.server.notebook(path)
+    content["cells"][2]["id"] = "another"
+    lab.server.save(path, content)
+    changed = opened(path)
+    changed.death.get_by_text(
+        "Resume runs all 5 cells of this notebook, as the cell that the run was in is not there"
+    ).wait_for()
+    assert changed.death.locator("code").count() == 5
+    picture(changed.page, "gone")
+    sidebar.finish(lab.server, path)
 
 
 def test_a_death_is_told_where_nobody_sees_the_sidebar(lab: Lab, opened: Callable[..., Panel]) -> None:

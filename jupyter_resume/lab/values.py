@@ -49,7 +49,7 @@ def row_of_tail(
         "writer": short(str(owner), 300) if owner else None,
         "last_file": last and {name: getattr(last, name) for name in ("name", "size", "saved_at", "step")},
         "rows_lost": damaged,
-        "cell": in_cell and asdict(in_cell),
+        "cell": in_cell and {**asdict(in_cell), "running": in_cell.running and point.state == "running"},
     }
 
 
