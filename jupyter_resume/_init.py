@@ -130,7 +130,7 @@ def start(
     for _ in range(_TRIES):
         found = _find(store, asked, asked_for, there, whence)
         path = found.point.path if found else RunPath(there.entity, asked_for.project, asked.run_id or generate_id())
-        there.ask(path, known=bool(found or asked.run_id))
+        there.ask(path, bool(found or asked.run_id), asked_for.run_id if asked.run_id else None)
         there.refuse_if_unsure(asked)
         exists = found.point.path if found else there.path if there.exists else None
         decision = _decide(asked, exists, whence)

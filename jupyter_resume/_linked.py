@@ -42,6 +42,11 @@ class Linked(Described):
         return self.link.syncing.remote.url_of(self.path_there) if self.link else None
 
     @property
+    def over(self) -> bool:
+        """Whether nothing more becomes of it here: it is closed, and its server was sent what it would take."""
+        return self.closed and (self.link is None or self.link.closed)
+
+    @property
     def files_there(self) -> dict[str, RemoteFile]:
         """Files that only the server has, by name, as far as they are known yet; `restore` brings them."""
         there = self.link.syncing.files_there if self.link else {}

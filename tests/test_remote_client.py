@@ -179,7 +179,7 @@ def test_a_stream_whose_length_the_server_does_not_say_has_none(server: Faults, 
 
 
 @pytest.mark.parametrize("name", ["historyLineCount", "eventsLineCount", "logLineCount"])
-@pytest.mark.parametrize("count", [-1, 1.5, "3", True, [], float("nan")])
+@pytest.mark.parametrize("count", [-1, 1.5, "-3", "3.5", "", "three", True, [], float("nan")])
 def test_a_count_that_is_none_is_named(server: Faults, remote: Wandb, name: str, count: object) -> None:
     server.kept("r1")
     bucket(server, **{name: count})
@@ -187,9 +187,30 @@ def test_a_count_that_is_none_is_named(server: Faults, remote: Wandb, name: str,
         remote.resume_point(RUN)
 
 
-def test_a_history_without_a_length_is_no_answer(server: Faults, remote: Wandb) -> None:
+@pytest.mark.parametrize("count", ["3", 3.0])
+def test_a_count_may_be_written_as_text(server: Faults, remote: Wandb, count: object) -> None:
+    server.kept("r1").rows = rows(0, 1, 2)
+    bucket(server, historyLineCount=count, eventsLineCount=count, logLineCount=count)
+    point = remote.resume_point(RUN)
+    assert point is not None
+    assert (point.rows, point.events, point.output, point.next_step) == (3, 3, 3, 3)
+
+
+def test_a_run_of_which_the_server_says_nothing_but_that_it_is_there_never_began(server: Faults, remote: Wandb) -> None:
+    for left in ({}, dict.fromkeys(("historyLineCount", "historyTail", "config", "wandbConfig", "summaryMetrics"))):
+        bare = {"id": "UnVu", "name": "r1", **left}
+        server.then("RunResumeStatus", Fault(body={"data": {"model": {"name": "demo", "bucket": bare}}}))
+        point = remote.resume_point(RUN)
+        assert point is not None
+        assert (point.started, point.rows, point.events, point.output, point.next_step) == (False, 0, 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    "written", [{"historyTail": json.dumps(['{"_step": 3}'])}, {"wandbConfig": '{"t": {}}'}, {"logLineCount": 2}]
+)
+def test_a_history_without_a_length_is_no_answer(server: Faults, remote: Wandb, written: dict[str, Any]) -> None:
     server.kept("r1")
-    bucket(server, historyLineCount=None)
+    bucket(server, historyLineCount=None, **written)
     with pytest.raises(errors.RemoteMalformed, match="historyLineCount is missing"):
         remote.resume_point(RUN)
 
@@ -201,6 +222,14 @@ def test_json_in_json_that_is_none_is_named(server: Faults, remote: Wandb, name:
     bucket(server, **{name: text})
     with pytest.raises(errors.RemoteMalformed, match=name):
         remote.resume_point(RUN)
+
+
+def test_a_tail_may_be_wrapped_once_more(server: Faults, remote: Wandb) -> None:
+    server.kept("r1")
+    bucket(server, historyTail=json.dumps(json.dumps(['{"_step": 3}'])))
+    point = remote.resume_point(RUN)
+    assert point is not None
+    assert point.next_step == 4
 
 
 @pytest.mark.parametrize("name", ["summaryMetrics", "config", "wandbConfig", "historyTail", "eventsTail"])
@@ -301,6 +330,15 @@ def test_a_run_that_was_not_made_is_not_begun(server: Faults, remote: Wandb, pay
     server.then("UpsertBucket", Fault(body={"data": {"upsertBucket": payload}}))
     with pytest.raises(errors.RemoteMalformed, match="upsertBucket"):
         remote.begin(RUN, Description())
+
+
+@pytest.mark.parametrize("status", [409, 400, 200])
+def test_a_run_that_was_deleted_is_told_as_one_and_not_tried_again(server: Faults, remote: Wandb, status: int) -> None:
+    words = "run tester/demo/r1 was previously created and deleted; try a new run name"
+    server.always("UpsertBucket", refused(words, status=status))
+    with pytest.raises(errors.RemoteGone, match=r"was deleted there .*another id"):
+        remote.begin(RUN, Description())
+    assert server.ops() == ["UpsertBucket"]
 
 
 def test_a_conflict_of_two_beginnings_is_tried_again(server: Faults, remote: Wandb) -> None:
@@ -554,6 +592,29 @@ def test_an_address_that_expired_is_asked_for_anew_once(server: Faults, remote: 
     assert server.ops() == ["CreateRunFiles", "PUT"] * 2
 
 
+@pytest.mark.parametrize(
+    ("body", "kind", "said"),
+    [
+        ("<?xml version='1.0'?>\n<Error><Code>SignatureDoesNotMatch</Code><Message>The signature s.</Message></Error>",
+         "application/xml", r"HTTP 403: SignatureDoesNotMatch: The signature s\.\)"),
+        ("<Error/>", "application/xml", r"HTTP 403\)"),
+        ("", "text/plain", r"HTTP 403\)"),
+        ('{"error": {"code": 403, "message": "no room (a)"}}', "application/json", r"HTTP 403: no room \(a\)\)"),
+        ("<html>Log in</html>", "text/html", r"HTTP 403: with a web page: a proxy\?\)"),
+    ],
+)  # fmt: skip
+def test_storage_that_takes_nothing_is_quoted(
+    server: Faults, remote: Wandb, tmp_path: Path, body: str, kind: str, said: str
+) -> None:
+    server.kept("r1")
+    content = tmp_path / "x"
+    content.write_bytes(b"x")
+    server.always("PUT", Fault(403, body, {"Content-Type": kind}))
+    with pytest.raises(errors.RemoteRefused, match=rf"does not take the upload of 'x' \({said}: see") as caught:
+        remote.put_file(RUN, "x", content)
+    assert "API key" not in str(caught.value)
+
+
 def test_an_upload_that_was_cut_begins_anew(server: Faults, remote: Wandb) -> None:
     kept = server.kept("r1")
     Path("a").write_bytes(b"y" * 3_000_000)
@@ -667,6 +728,13 @@ def test_every_row_is_scanned_in_steps_far_apart_or_many_at_one(server: Faults, 
     assert list(remote.scan(RUN)) == []
     with pytest.raises(errors.RemoteGone):
         list(remote.scan(RunPath("tester", "demo", "zz")))
+
+
+def test_the_last_step_may_be_written_as_text(server: Faults, remote: Wandb) -> None:
+    server.kept("r1").rows = rows(*range(5))
+    said = {"historyKeys": {"lastStep": "4"}, "summaryMetrics": None}
+    server.then("RunHistoryKeys", Fault(body={"data": {"project": {"run": said}}}))
+    assert [row["_step"] for row in remote.scan(RUN)] == list(range(5))
 
 
 def test_rows_that_are_no_rows_are_named(server: Faults, remote: Wandb) -> None:

@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 
 import jupyter_resume as wandb
+from jupyter_resume import cli, view
 from jupyter_resume.errors import RemoteUnreachable, RunDiverged, RunExists, RunMissing
 from jupyter_resume.identity import RunPath
 from jupyter_resume.origin import ProgramRef
 from jupyter_resume.store.home import Store
+from jupyter_resume.store.record import Record
 from jupyter_resume.sync.background import Background
 from jupyter_resume.sync.bringing import Brought, bring, waiting_runs
 from jupyter_resume.sync.syncing import Syncing
@@ -76,6 +78,12 @@ def sync(**how: Any) -> Brought:
 @pytest.fixture(autouse=True)
 def current(tracker: Tracker) -> None:
     Tracker.current = tracker  # type: ignore[attr-defined]
+
+
+def superseded(record: Record) -> list[Any]:
+    """The values that are set aside, all of them for this reason."""
+    assert {why for why, _ in record.set_aside()} == {"superseded"}
+    return [row["v"] for _, row in record.set_aside()]
 
 
 def whole(run: Kept, values: list[Any]) -> None:
@@ -677,6 +685,56 @@ def test_a_run_that_has_gone_on_here_and_there_is_refused_with_both_sides_named(
     assert [row["v"] for row in Store().record(PATH).history()] == [0, 1, "A2", "A3", "A4"]
 
 
+def server_of(path: RunPath = PATH) -> str:
+    """How the run stands with its server, asked of the store as from another process."""
+    tail = Store().record(path).tail()
+    assert tail is not None
+    return view.of_record(Store(), tail).server or ""
+
+
+@pytest.mark.parametrize("decided", ["adopt", "append", "fork", "sync"])
+@pytest.mark.parametrize("found_by", ["init", "sync"])
+def test_the_status_of_a_diverged_run_names_both_sides_and_the_choice_until_it_is_decided(
+    tracker: Tracker, on: On, found_by: str, decided: str
+) -> None:
+    apart(tracker, on, mode="offline").close("interrupted")
+    assert server_of() == "3 rows to send to tracker.example"
+    with pytest.raises(RunDiverged) as refused:
+        sync() if found_by == "sync" else begin()
+    said = server_of()
+    assert said.startswith("the run has gone on at tracker.example to step 3, and 3 rows up to step 4 wait here: ")
+    for choice in ("--if-diverged", "'adopt'", "'append'", "'fork'"):
+        assert choice in said
+    assert said.removeprefix("the run ") in str(refused.value)
+    if decided == "sync":
+        assert sync(if_diverged="append").rows == 3
+    else:
+        run = begin(if_diverged=decided)
+        assert "gone on" not in f"{run.link and run.link.standing} {server_of()}"
+        run.finish()
+        assert server_of(run.run_path) == "in step with tracker.example"
+    assert server_of() == "in step with tracker.example"
+
+
+def test_the_command_line_says_of_a_diverged_run_what_its_error_said(
+    tracker: Tracker, on: On, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(RunDiverged) as refused:
+        apart(tracker, on)
+    capsys.readouterr()
+    assert cli.main(["status", str(PATH)]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "gone on" in line]
+    assert line.strip().removeprefix("server").strip().removeprefix("the run ") in str(refused.value)
+
+
+def test_a_diverged_run_whose_other_side_the_server_lost_is_not_asked_about_any_more(tracker: Tracker, on: On) -> None:
+    with pytest.raises(RunDiverged):
+        apart(tracker, on)
+    tracker.runs.clear()
+    assert sync().rows == 5
+    assert server_of() == "in step with tracker.example"
+
+
 def test_adopting_goes_on_from_the_server_and_keeps_the_rows_here_aside(tracker: Tracker, on: On) -> None:
     run = apart(tracker, on, if_diverged="adopt")
     assert (run.step, run.config["lr"], run.summary["v"], run.summary["worst"]) == (4, 2, "B3", "B")
@@ -684,7 +742,7 @@ def test_adopting_goes_on_from_the_server_and_keeps_the_rows_here_aside(tracker:
     run.finish()
     whole(tracker.one(), [0, 1, "B2", "B3", 4])
     record = run.writer.record
-    assert [row["v"] for _, row in record.set_aside()] == ["A2", "A3", "A4"]
+    assert superseded(record) == ["A2", "A3", "A4"]
     assert [row["v"] for row in record.history()] == [0, 1, 4]
     run = begin()
     assert run.step == 5
@@ -711,7 +769,9 @@ def test_adopting_keeps_the_rows_of_every_session_aside(tracker: Tracker, on: On
     assert run.step == 2
     log(run, 2)
     run.finish()
-    assert [row["v"] for _, row in run.writer.record.set_aside()] == ["A1", "A2", "A3"]
+    assert [(why, row["v"]) for why, row in run.writer.record.set_aside()] == [
+        ("superseded", v) for v in ["A1", "A2", "A3"]
+    ]
     whole(tracker.one(), [0, "B1", 2])
 
 
@@ -789,7 +849,9 @@ def test_forking_makes_a_new_run_of_the_rows_here_and_the_old_one_stands_as_the_
     log(run, 4)
     run.finish()
     whole(old, [0, 1, "B2", "B3", 4])
-    assert [row["v"] for _, row in run.writer.record.set_aside()] == ["A2", "A3", "A4"]
+    assert [(why, row["v"]) for why, row in run.writer.record.set_aside()] == [
+        ("superseded", v) for v in ["A2", "A3", "A4"]
+    ]
 
 
 def test_forking_fetches_what_other_machines_have_logged_in_between(tracker: Tracker, on: On) -> None:
@@ -852,8 +914,11 @@ def test_a_server_that_goes_on_while_a_run_waits_here_is_found_out_in_the_backgr
     assert isinstance(run.link.flush(), RunDiverged)
     assert capsys.readouterr().err.count("has gone on") == 1, "it is told once"
     log(run, "A2")
+    assert "to step 1, and 2 rows up to step 2 wait here" in str(run.link.standing)
+    assert server_of() == str(run.link.standing), "in this process as in another"
     whole(tracker.one(), [0, "B1"])
     assert run.link.flush("append") is None
+    assert str(run.link.standing) == "in step with tracker.example"
     log(run, "A3")
     run.finish()
     whole(tracker.one(), [0, "B1", "A1", "A2", "A3"])
@@ -1021,6 +1086,17 @@ def test_only_what_is_meant_for_the_server_is_sent_by_itself(tracker: Tracker) -
     log(run, 0)
     run.finish()
     assert [path.run_id for path in waiting_runs(Store(), URL)] == ["r1"]
+
+
+def test_a_local_run_that_was_refused_beside_another_of_its_name_is_not_sent_by_itself(tracker: Tracker) -> None:
+    run = begin(mode="local")
+    log(run, "mine")
+    run.finish()
+    tracker.begun().log(v="theirs")
+    with pytest.raises(RunDiverged):
+        begin()
+    assert "gone on" in server_of(run.run_path)
+    assert waiting_runs(Store(), URL) == []
 
 
 def test_a_run_that_ended_here_is_not_ended_there_once_another_machine_goes_on(tracker: Tracker, on: On) -> None:

@@ -28,6 +28,7 @@ from jupyter_resume.errors import (
 from jupyter_resume.identity import RunPath
 from jupyter_resume.store import edits
 from jupyter_resume.store.home import Store
+from jupyter_resume.store.record import Record
 from jupyter_resume.sync import background
 from jupyter_resume.sync.background import Background
 from jupyter_resume.sync.bringing import Brought, bring, waiting_runs
@@ -711,6 +712,24 @@ def test_unchanged_content_is_not_sent_again_not_from_another_session_nor_machin
     assert sync(tracker).files == ()
 
 
+def test_sending_many_files_does_not_read_the_record_once_for_each(
+    tracker: Tracker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+    real = Record.tail
+    monkeypatch.setattr(Record, "tail", lambda record: read.append(1) or real(record))
+    costs = []
+    for count in (2, 20):
+        run = begin(id=f"with-{count}", mode="offline")
+        for n in range(count):
+            save(run, f"{n}.bin", b"%d" % n)
+        run.finish()
+        read.clear()
+        assert len(sync(tracker, run.id).files) == count
+        costs.append(len(read))
+    assert costs[0] == costs[1]
+
+
 def test_a_run_that_was_deleted_and_is_sent_anew_has_its_files_again(tracker: Tracker) -> None:
     run = begin()
     log(run, 0)
@@ -722,6 +741,22 @@ def test_a_run_that_was_deleted_and_is_sent_anew_has_its_files_again(tracker: Tr
     log(run, 1)
     run.finish()
     whole(tracker.one(), [0, 1])
+    assert tracker.one().files == {"f.bin": b"1"}
+
+
+def test_a_run_that_was_deleted_and_begun_anew_by_another_machine_has_the_files_of_this_one_again(
+    tracker: Tracker, on: Callable[[str], None]
+) -> None:
+    on("A")
+    run = begin()
+    save(run, "f.bin", b"1")
+    run.finish()
+    tracker.runs.clear()
+    on("B")
+    begin().finish()
+    assert tracker.one().files == {}
+    on("A")
+    begin().finish()
     assert tracker.one().files == {"f.bin": b"1"}
 
 
@@ -987,7 +1022,7 @@ def test_a_run_that_was_taken_over_stops_sending_what_is_set_aside(tracker: Trac
         assert len(tracker.calls) == before
     assert sync(tracker).rows == 1
     whole(tracker.one(), [0, 1, "taken over"])
-    assert [row["v"] for row in run.writer.record.fenced()] == ["aside"]
+    assert [(why, row["v"]) for why, row in run.writer.record.set_aside()] == [("fenced", "aside")]
 
 
 # Keys

@@ -169,3 +169,53 @@ def test_a_key_that_is_no_good_is_refused_only_where_the_server_must_decide(serv
     server.always("*", None)
     sync(server)
     assert values(server) == [0]
+
+
+def test_a_run_whose_id_another_client_gave_is_gone_on_with_under_that_id(
+    server: Faults, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = server.kept("resnet-v1.5")
+    kept.config = {"_wandb": {"value": {"t": {}}}}
+    kept.rows = [json.dumps({"_step": n, "v": n}) for n in range(3)]
+    for step in (3, 4):  # the second time it is found in this machine's store
+        run = begin(id="resnet-v1.5", resume="must")
+        assert (run.id, run.step, run.resumed) == ("resnet-v1-5", step, True)
+        assert run.url == f"{server.url}/tester/demo/runs/resnet-v1.5"
+        log(run, step)
+        run.finish()
+    assert [row["v"] for row in kept.history] == [0, 1, 2, 3, 4]
+    assert [run.name for run in server.runs.values()] == ["resnet-v1.5"]
+    assert capsys.readouterr().err.count("the run id 'resnet-v1.5' is used as 'resnet-v1-5'") == 2
+
+
+def test_a_run_with_such_an_id_can_be_forked(server: Faults) -> None:
+    kept = server.kept("resnet-v1.5")
+    kept.rows = [json.dumps({"_step": 0, "v": 0})]
+    begin(id="resnet-v1.5").close("interrupted")
+    with begin(id="resnet-v1.5", mode="offline") as run:
+        log(run, 10)
+    kept.rows.append(json.dumps({"_step": 1, "v": 1}))
+    with begin(id="resnet-v1.5", if_diverged="fork") as run:
+        assert run.id not in ("resnet-v1.5", "resnet-v1-5")
+        log(run, 11)
+    assert [row["v"] for row in server.kept(run.id).history] == [0, 10, 11]
+    assert [row["v"] for row in kept.history] == [0, 1]
+
+
+def test_an_id_that_no_run_has_is_used_cleaned_there_too(server: Faults) -> None:
+    begin(id="resnet v2").finish()
+    assert [run.name for run in server.runs.values()] == ["resnet-v2"]
+
+
+def test_a_file_of_a_run_that_another_client_named_is_restored(server: Faults) -> None:
+    server.kept("resnet-v1.5").files = {"best.pt": b"theirs"}
+    server.kept("mine-1").files = {"best.pt": b"ours"}
+    for path, content in (
+        ("tester/demo/resnet-v1.5", b"theirs"),
+        ("demo:resnet-v1.5", b"theirs"),
+        ("demo/mine 1", b"ours"),
+    ):
+        with wandb.restore("best.pt", run_path=path, root=path.replace("/", "_")) as file:
+            assert file.read() == content
+    with begin(id="now") as run, run.restore("best.pt", run_path="tester/demo/resnet-v1.5") as file:
+        assert file.read() == b"theirs"

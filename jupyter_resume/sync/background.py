@@ -87,10 +87,15 @@ class Background:
         return self._trouble
 
     @property
+    def closed(self) -> bool:
+        """Whether it sends no more."""
+        return self._closed
+
+    @property
     def standing(self) -> Standing:
         """How it stands now."""
-        said = None if self._trouble is None else _plain(self._trouble)
-        return Standing(self.syncing.host, self.syncing.waiting(), said, len(self.syncing.files_waiting()))
+        trouble = None if isinstance(self._trouble, RunDiverged) else self._trouble  # both sides are said in any case
+        return self.syncing.standing(None if trouble is None else _plain(trouble))
 
     def flush(self, if_diverged: str | None = None) -> RemoteError | None:
         """Send at once, in the calling thread, what waits: rows and files. What went wrong, or None.

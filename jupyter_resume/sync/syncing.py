@@ -19,13 +19,14 @@ from ..remote.answers import host_of
 from ..remote.base import Lines, Post, Remote, RemotePoint
 from ..store import lines
 from ..store.blobs import Blobs
-from ..store.replica import Replica, ReplicaFile, Shift
+from ..store.replica import Divergence, Replica, ReplicaFile, Shift
 from . import merge, outbox
 from .outbox import Batch, gather
 from .reconcile import append, forget, go_on, take_counts
 from .relation import Diverged, GoneOn, InStep, relate
 from .replicating import Stopped
 from .source import Look, Source
+from .standing import gone_on
 from .uploading import Uploading
 
 _WRITTEN = ("running", "pending", "preempting")  # states of a run that somebody writes
@@ -75,9 +76,10 @@ class Syncing(Uploading):
         scan = partial(self.remote.scan, self.replica.path)
         relation = relate(self._source.record, self.replica, there, scan, look.reached)
         with self._lock:
+            if there is None or there.storage_id != self.replica.storage_id:
+                self._forget_files()
             if there is None:
                 forget(self.replica)
-                self._forget_files()
             elif isinstance(relation, InStep):
                 go_on(self.replica, relation)
             elif isinstance(relation, GoneOn):
@@ -85,9 +87,14 @@ class Syncing(Uploading):
             elif if_diverged == "append" or self.shared:
                 self._tell_of_steps(append(self.replica, relation.first, there), there)
             else:
+                self.replica.diverged = Divergence(relation.first.number, there.last_step)
+                self._file.save(self.replica)
                 raise diverged(self.replica.path, self.remote.base_url, relation, there)
             if there is not None:
                 take_counts(self.replica, there)
+            if there is None or self.replica.diverged is not None:  # lest what is over be believed after a kill
+                self.replica.diverged = None
+                self._file.save(self.replica)
             # What it had been told from here, beside what it has now: others may have changed the rest.
             self._seen = None if there is None else (self.replica.said, self.replica.summary, there)
         self.verified, self._checked = True, time.monotonic()
@@ -280,12 +287,9 @@ class Syncing(Uploading):
 
 def diverged(path: RunPath, base_url: str, relation: Diverged, there: RemotePoint) -> RunDiverged:
     """The refusal to mix two histories: both sides, and the ways on."""
+    both = gone_on(host_of(base_url), relation.waiting, relation.last_step, there.last_step)
     return RunDiverged(
-        f"Run {path} has gone on at {host_of(base_url)} to step {there.last_step}, and {relation.waiting} rows up to "
-        f"step {relation.last_step} wait here: choose with init(if_diverged=...) or %wb_init "
-        "--if-diverged: 'adopt' (go on from the server's; the rows here are kept aside), 'append' (send the rows here "
-        "behind the server's; %wb_sync and jupyter resume sync take it too), or 'fork' (go on with the rows here as a "
-        "new run). Nothing was overwritten.",
+        f"Run {path} {both}. Nothing was overwritten.",
         here=relation.last_step,
         there=there.last_step,
         waiting=relation.waiting,
