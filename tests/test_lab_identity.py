@@ -349,7 +349,7 @@ def test_a_notebook_made_anew_at_the_path_of_a_deleted_one_is_another_to_kernel_
         run = folder.server.request("GET", asked).json()["run"]
         return run and str(run["id"])
 
-    path = folder.create()
+    path, cell = folder.create(), f"not-saved-{folder.name}"
     if own:
         give_id(folder, path, own)
     session = folder.server.open(path)
@@ -359,13 +359,13 @@ def test_a_notebook_made_anew_at_the_path_of_a_deleted_one_is_another_to_kernel_
     folder.server.delete(path)
     folder.server.create_notebook(path, [])
     assert shown() is None
-    assert shown("not-saved") is None
+    assert shown(cell) is None
     session = folder.server.open(path)
-    begun = Said.by(session.execute(BEGIN.format(project=folder.name), cell_id="not-saved"))
+    begun = Said.by(session.execute(BEGIN.format(project=folder.name), cell_id=cell))
     assert (begun.id != first, begun.step) == (True, 0)
-    assert shown("not-saved") == begun.id
+    assert shown(cell) == begun.id
     session.kill_and_wait_for_autorestart()
-    again = Said.by(session.execute(BEGIN.format(project=folder.name), cell_id="not-saved"))
+    again = Said.by(session.execute(BEGIN.format(project=folder.name), cell_id=cell))
     assert again.id == begun.id
 
 
