@@ -431,6 +431,34 @@ def test_a_renamed_notebook_keeps_its_run_and_a_copy_gets_its_own(lab: Lab, open
     assert lab.server.notebook("moved/renamed.ipynb")["metadata"]["jupyter_resume"] == carried
 
 
+def test_a_notebook_made_anew_at_the_path_of_a_deleted_one_begins_a_run_and_has_an_id_of_its_own(
+    lab: Lab, opened: Callable[..., Panel]
+) -> None:
+    path = "anew.ipynb"
+    sidebar.notebook(lab.server, path, steps=5)
+    old = opened(path)
+    idle(old.page)
+    sidebar.run_first(old.page)
+    old.wait_for_state("Finished")
+    run_path = old.node.locator(".jp-Resume-path bdi").inner_text()
+    theirs = carried_after(lab, old, path, run_path)["notebook_id"]
+    old.page.close()
+    for session in lab.server.request("GET", "/api/sessions").json():
+        lab.server.request("DELETE", f"/api/sessions/{session['id']}")
+    lab.server.delete(path)
+    lab.server.create_notebook(path, [])
+    panel = opened(path)
+    idle(panel.page)
+    panel.node.get_by_text("This notebook has no run yet.").wait_for()
+    panel.page.locator(".jp-Cell .cm-content").first.click()
+    panel.page.keyboard.insert_text("%load_ext jupyter_resume\nrun = %wb_init --project panel --resume allow")
+    panel.page.keyboard.press("Shift+Enter")
+    panel.wait_for_state("Running")
+    run = panel.node.locator(".jp-Resume-path bdi").inner_text()
+    assert run != run_path
+    assert carried_after(lab, panel, path, run)["notebook_id"] != theirs
+
+
 @pytest.mark.parametrize("foreign", ["text", [1, 2], {"notebook_id": "<script>", "run": 7}, {"theirs": True}])
 def test_a_foreign_key_in_the_notebook_does_no_harm(foreign: object, lab: Lab, opened: Callable[..., Panel]) -> None:
     path = f"foreign-{uuid.uuid4().hex}.ipynb"

@@ -72,7 +72,7 @@ def _identify(
 
 def _fits(catalog: Catalog, notebook_id: str, notebook: NotebookRef) -> bool:
     """Whether a notebook whose metadata say nothing may be the one that had this id at its path."""
-    last = catalog.last_of(notebook_id)
+    last = catalog.last_of(notebook_id, notebook.path)
     then = last.origin if last else None
     return not isinstance(then, NotebookRef) or alike(notebook.cells, then.cells)
 
