@@ -11,6 +11,7 @@ from ._run import Run
 from .errors import RemoteError, RunInUse
 from .identity import DEFAULT_ENTITY, RunPath, ids_there
 from .policy import Asked, Policy
+from .remote.answers import host_of
 from .remote.base import Remote, RemotePoint
 from .settings import Settings
 from .store.home import Store
@@ -100,6 +101,7 @@ class There:
             return None
         record = self.store.record(found.point.path) if found else None
         remote, path = self.server.remote, self.replica.path
+        followed = self.replica.rewound
         try:
             scan = partial(remote.scan, path)
             result = reconcile(record, point, self.replica, self.point, scan, self.choice)
@@ -107,6 +109,11 @@ class There:
             self.server.error = error
             return None
         if result.diverged is None:
+            if result.rewound_to is not None and self.replica.rewound not in (None, followed):
+                notices.tell(
+                    f"run {path} was rewound at {host_of(self.base_url)} to step {self.replica.rewound}: rows logged "
+                    "here behind it are kept, set aside as superseded."
+                )
             return result.rewound_to
         assert found is not None
         assert self.point is not None

@@ -480,5 +480,5 @@ def test_a_notebook_without_load_ext_is_found_too(home: Path, tmp_path: Path, mo
         assert "(new)" in plain.check(begin).text
     with Kernel() as plain:
         cell = plain.check(begin + "\nprint(run.origin.path, run.starting_step)")
-        assert "resumed at step 1: it is the unfinished run of this notebook" in cell.text
+        assert "resumed at step 1: it was the unfinished run of this notebook" in cell.text
         assert f"{tmp_path / 'plain.ipynb'} 1" in cell.text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import io
 import itertools
 import tempfile
@@ -574,6 +575,20 @@ def test_reading_a_long_record_lets_go_of_the_interpreter_seldom(tmp_path: Path)
 
     assert sum(1 for _ in read_lines(Opened(segment), 0, None)) == 40_000
     assert Counted.reads < 10
+
+
+def test_reading_a_long_record_collects_no_garbage(tmp_path: Path) -> None:
+    """All threads would wait for it, the longer the more the program holds."""
+    segment = tmp_path / "segment"
+    segment.write_bytes(lines.seal(lines.ROW, lines.dump({"_step": 0, "loss": 0.25})) * 40_000)
+    collected: list[str] = []
+    gc.collect()
+    gc.callbacks.append(count := lambda phase, info: collected.append(phase))
+    try:
+        assert sum(1 for _ in read_lines(segment, 0, None)) == 40_000
+    finally:
+        gc.callbacks.remove(count)
+    assert len(collected) < 10  # 2 each; without any, or with those of other threads
 
 
 @given(st.one_of(st.integers(-(2**80), 2**80), st.floats(allow_nan=False), st.floats(1e-6, 1e-3)))

@@ -7,6 +7,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from jupyter_resume.identity import RunPath
 from jupyter_resume.remote.base import Account, Begun, Description, Lines, Post, Remote, RemoteFile, Reply
 from jupyter_resume.remote.wandb import Wandb
 
-from .faults import KEY, Fault, Faults, altered, faults, refused, reset
+from .faults import KEY, Fault, Faults, Seen, altered, faults, refused, reset
 from .serving import served
 
 RUN = RunPath("tester", "demo", "r1")
@@ -101,8 +102,15 @@ def test_nulls_where_w_and_b_says_null_are_nothing(server: Faults, remote: Wandb
     point = remote.resume_point(RUN)
     assert point is not None
     assert (point.rows, point.next_step, point.started) == (0, 0, False)
-    assert (dict(point.tail), dict(point.summary), dict(point.config), point.tags) == ({}, {}, {}, ())
-    assert (point.name, point.notes, point.runtime) == (None, None, 0.0)
+    assert (dict(point.tail), dict(point.summary), dict(point.config)) == ({}, {}, {})
+    assert (point.name, point.notes, point.tags, point.runtime) == (None, None, None, 0.0)
+
+
+def test_notes_and_tags_that_were_taken_away_are_empty(server: Faults, remote: Wandb) -> None:
+    server.kept("r1").said = {"notes": "", "tags": []}
+    point = remote.resume_point(RUN)
+    assert point is not None
+    assert (point.notes, point.tags) == ("", ())
 
 
 @pytest.mark.parametrize("gone", [{"model": None}, {"model": {"bucket": None}}])
@@ -474,6 +482,20 @@ def test_only_names_that_the_run_has_a_file_for_come_back(server: Faults, remote
     assert len(list(remote.files(RUN, [*kept.files, "nope"]))) == 60
 
 
+def test_a_server_that_takes_no_notice_of_names_gives_no_other_file(server: Faults, remote: Wandb) -> None:
+    kept = server.kept("r1")
+    kept.files = {f"f{n:03}": b"x" for n in range(60)}
+
+    def usual(seen: Seen) -> Fault:
+        return answer(
+            replace(seen, body=json.dumps({**seen.json, "variables": seen.variables | {"fileNames": []}}).encode())
+        )
+
+    answer, server.usual = server.usual, usual  # type: ignore[method-assign]
+    assert [file.name for file in remote.files(RUN, ["f055", "f001"])] == ["f001", "f055"]
+    assert list(remote.files(RUN, ["nope"])) == []
+
+
 @pytest.mark.parametrize(
     "node", [{"md5": "0"}, {"url": None}, {"url": ""}, {"name": None}, {"md5": "0", "sizeBytes": None}]
 )
@@ -555,6 +577,39 @@ def test_a_server_that_does_not_know_create_run_files_is_asked_the_old_way(serve
     assert server.ops() == ["CreateRunFiles", "RunUploadUrls", "PUT", "RunUploadUrls", "PUT"]
     with pytest.raises(errors.RemoteGone, match="no run tester/demo/zz"):
         remote.put_file(RunPath("tester", "demo", "zz"), "a", Path("a"))
+
+
+@pytest.mark.parametrize(("status", "quote"), [(400, '"'), (200, "'"), (422, '"')])
+def test_a_server_that_is_too_old_for_a_field_is_asked_without_it(
+    server: Faults, remote: Wandb, tmp_path: Path, status: int, quote: str
+) -> None:
+    kept = server.kept("r1")
+    kept.rows, kept.files = rows(0, 1, 2), {"a": b"1"}
+
+    def usual(seen: Seen) -> Fault:
+        asked = seen.json["query"] if seen.method == "POST" and seen.path == "/graphql" else ""
+        lacking = [name for name in ("wandbConfig", "md5", "runCount", "historyKeys", "inserted") if name in asked]
+        words = [f"Cannot query field {quote}{name}{quote} on type {quote}T{quote}." for name in lacking[:2]]
+        return refused(*words, status=status) if words else answer(seen)
+
+    answer, server.usual = server.usual, usual  # type: ignore[method-assign]
+    point = remote.resume_point(RUN)
+    assert point is not None
+    assert (point.next_step, point.started) == (3, True)
+    assert [file.md5 for file in remote.files(RUN)] == ["xMpCOKC5I4INzFCab3WEmw=="]  # what the server says unasked
+    assert [run.path for run in remote.runs("tester", "demo").runs] == [RUN]
+    assert [row["_step"] for row in remote.scan(RUN)] == [0, 1, 2]
+    assert remote.begin(RUN, Description()).rows == 3
+    before = len(server.seen)
+    remote.resume_point(RUN)
+    assert server.ops()[before:] == ["RunResumeStatus"]
+
+
+def test_a_field_that_a_run_is_continued_by_is_not_left_out(server: Faults, remote: Wandb) -> None:
+    server.always("RunResumeStatus", refused('Cannot query field "historyLineCount" on type "Run".', status=400))
+    with pytest.raises(errors.RemoteRefused, match="historyLineCount"):
+        remote.resume_point(RUN)
+    assert server.ops() == ["RunResumeStatus"]
 
 
 def test_a_refusal_of_create_run_files_is_one(server: Faults, remote: Wandb) -> None:

@@ -224,18 +224,39 @@ def test_offline_sessions_of_ours_are_one_history_that_the_sdk_reads_and_continu
     assert (steps(server.run("away")), whole(server.run("away"))) == ([0, 1, 2, 3, 4], True)
 
 
+def test_a_run_that_the_sdk_rewinds_and_writes_nothing_to_goes_on_here_behind_the_rewind(
+    current: Sdk, server: Server
+) -> None:
+    with jupyter_resume.init(project="demo", id="rewound", resume="allow") as run:
+        for n in range(4):
+            run.log({"loss": float(n)})
+    result = train(current, server, init={"resume_from": "rewound?_step=1"}).result()
+    assert (result.rc, result.event("init")["starting_step"]) == (0, 2), result.output
+    assert losses(server.run("rewound")) == [0.0, 1.0]
+    with jupyter_resume.init(project="demo", id="rewound", resume="must") as run:
+        assert run.step == 2
+        run.log({"loss": 9.0})
+    seen = server.run("rewound")
+    assert (losses(seen), steps(seen), whole(seen)) == ([0.0, 1.0, 9.0], [0, 1, 2], True)
+
+
 def in_kernel(sdk: Sdk, plan: Json) -> str:
     """A cell that runs a script with the SDK in a subprocess that has the kernel's environment."""
     command = [str(environment(sdk)), str(SCRIPTS / "train.py"), json.dumps(plan)]
     return f"import subprocess\nprint(subprocess.run({command!r}, capture_output=True, text=True).stdout)"
 
 
-def test_an_exported_run_is_joined_by_the_sdk_in_a_subprocess_and_both_write_it_in_turn(
-    current: Sdk, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def as_a_script(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process and its kernels have the variables that a script with the SDK is given."""
     for name, value in script_environment(server, tmp_path / "sdk").items():
         if name.startswith("WANDB_"):
             monkeypatch.setenv(name, value)
+
+
+def test_an_exported_run_is_joined_by_the_sdk_in_a_subprocess_and_both_write_it_in_turn(
+    current: Sdk, server: Server, as_a_script: None
+) -> None:
     with Kernel() as kernel:
         kernel.check("%load_ext jupyter_resume")
         kernel.check("%wb_init --project demo --id joined --resume allow --config lr=0.1 --export")
@@ -266,11 +287,8 @@ def test_an_exported_run_is_joined_by_the_sdk_in_a_subprocess_and_both_write_it_
 
 
 def test_a_run_that_is_open_as_wandb_run_in_the_kernel_is_refused(
-    current: Sdk, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    current: Sdk, server: Server, as_a_script: None
 ) -> None:
-    for name, value in script_environment(server, tmp_path / "sdk").items():
-        if name.startswith("WANDB_"):
-            monkeypatch.setenv(name, value)
     python = str(environment(current))
     where = "import site, sys; print(sys.version_info[:2], site.getsitepackages()[0])"
     found = subprocess.run([python, "-c", where], capture_output=True, text=True, check=True).stdout.strip()

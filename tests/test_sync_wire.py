@@ -17,7 +17,7 @@ from jupyter_resume.sync.background import Background
 from jupyter_resume.sync.bringing import bring
 from jupyter_resume.sync.connecting import connect
 
-from .faults import KEY, Fault, Faults, altered, faults, never, page, redirect, refused, reset
+from .faults import KEY, Fault, Faults, Seen, altered, faults, never, page, redirect, refused, reset
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def sync(server: Faults) -> None:
 
 
 def values(server: Faults) -> list[Any]:
-    return [row["v"] for row in server.kept("r1").history]
+    return [row.get("v") for row in server.kept("r1").history]
 
 
 FAILING: dict[str, Callable[[Faults], Fault]] = {
@@ -159,6 +159,25 @@ def test_fields_that_are_null_or_nonsense_lose_nothing(server: Faults, field: st
     assert Store().catalog.runs()[0].path.run_id == "r1"
 
 
+@pytest.mark.parametrize("silent", [True, False])
+def test_what_the_server_does_not_say_is_not_taken_away_and_what_was_is(server: Faults, silent: bool) -> None:
+    said = {"name": "nm", "notes": "n", "tags": ["t"]}
+    with begin(**said) as run:
+        log(run, 0)
+    kept = server.kept("r1")
+    change: dict[str, Any] = {"notes": "", "tags": []}
+    if silent:
+        change = dict.fromkeys(("displayName", "notes", "tags"))
+    else:
+        kept.said.update(change)
+    server.always("RunResumeStatus", altered(lambda body: body["data"]["model"]["bucket"].update(change)))
+    with begin() as run:
+        assert (run.name, run.notes, run.tags) == (("nm", "n", ("t",)) if silent else ("nm", None, ()))
+        log(run, 1)
+    there = [kept.said.get(name) for name in ("displayName", "notes", "tags")]
+    assert there == (["nm", "n", ["t"]] if silent else ["nm", "", []])
+
+
 def test_a_key_that_is_no_good_is_refused_only_where_the_server_must_decide(server: Faults) -> None:
     server.always("*", Fault(401))
     with pytest.raises(KeyRejected):
@@ -219,3 +238,72 @@ def test_a_file_of_a_run_that_another_client_named_is_restored(server: Faults) -
             assert file.read() == content
     with begin(id="now") as run, run.restore("best.pt", run_path="tester/demo/resnet-v1.5") as file:
         assert file.read() == b"theirs"
+
+
+def test_a_proxy_that_finds_everything_too_large_costs_no_row_its_values(server: Faults) -> None:
+    run = begin()
+    log(run, 0)
+    assert run.link is not None
+    for rows in (1, 2):
+        server.always("file_stream", page(413))
+        log(run, rows)
+        run.link.flush()
+        sent = server.ops().count("file_stream")
+        assert sent < 8 * rows
+    server.always("file_stream", None)
+    for value in range(3, 30):
+        log(run, value)
+    sent = server.ops().count("file_stream")
+    run.finish()
+    assert values(server) == list(range(30))
+    assert server.ops().count("file_stream") - sent <= 3
+
+
+def test_rows_that_are_too_large_together_go_in_several_posts_and_one_by_itself_is_cut(server: Faults) -> None:
+    limit = 20_000
+
+    def usual(seen: Seen) -> Fault:
+        return page(413) if seen.op == "file_stream" and len(seen.body) > limit else answer(seen)
+
+    answer, server.usual = server.usual, usual  # type: ignore[method-assign]
+    run = begin()
+    for value in range(12):
+        run.log({"v": value, "text": "x" * (30_000 if value == 5 else 5_000)})
+    run.finish()
+    assert values(server) == [0, 1, 2, 3, 4, None, 6, 7, 8, 9, 10, 11]
+    assert server.kept("r1").state == "finished"
+
+
+@pytest.mark.parametrize("fault", [Fault(503), page(), Fault(403)])
+@pytest.mark.parametrize("op", ["PUT", "CreateRunFiles"])
+def test_how_a_run_ended_is_told_though_its_files_cannot_be_sent_and_again_when_they_are(
+    server: Faults, op: str, fault: Fault
+) -> None:
+    run = begin()
+    log(run, 0)
+    Path("f.txt").write_text("data")
+    run.save("f.txt", policy="now")
+    server.always(op, fault)
+    run.finish(3)
+    kept = server.kept("r1")
+    if (op, fault.status) != ("CreateRunFiles", 403):  # a key that may not do this may do nothing
+        assert (kept.state, kept.exit_code) == ("failed", 3)
+    server.always(op, None)
+    sync(server)
+    assert (kept.files, kept.state, kept.exit_code) == ({"f.txt": b"data"}, "failed", 3)
+    before = len(server.seen)
+    sync(server)
+    assert {"UpsertBucket", "file_stream"}.isdisjoint(server.ops()[before:])
+
+
+def test_a_run_has_no_address_while_nobody_knows_whose_it_is(
+    server: Faults, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.always("*", Fault(503))
+    run = begin()
+    assert run.url is None
+    assert "/local/" not in capsys.readouterr().err.replace("run local/demo/r1", "")
+    server.always("*", None)
+    assert run.link is not None
+    run.link.flush()
+    assert run.url == f"{server.url}/tester/demo/runs/r1"

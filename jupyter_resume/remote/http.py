@@ -68,6 +68,7 @@ class Http:
         self._key = key
         self._seconds, self._clock, self._sleep, self._chance = patience, clock, sleep, chance
         self._timeouts = timeouts or Timeouts()
+        self.lacks: frozenset[str] = frozenset()  # fields that the server is known to be too old for
         self._local = threading.local()
 
     def __repr__(self) -> str:

@@ -17,7 +17,7 @@ from . import answers
 from .base import RemotePoint, RemoteRun
 from .http import Http
 from .patience import Patience
-from .queries import DECORATION
+from .queries import DECORATION, unknown, without
 
 _NAME = re.compile(r"(?:query|mutation)\s+(\w+)")
 
@@ -25,7 +25,24 @@ _NAME = re.compile(r"(?:query|mutation)\s+(\w+)")
 def ask(
     http: Http, document: str, variables: Mapping[str, Any], patience: Patience, also: Collection[int] = ()
 ) -> dict[str, Any]:
-    """The data of the answer to a document.
+    """The data of the answer to a document; fields that the server is too old for are left out of it.
+
+    Raises RemoteError.
+    """
+    while True:
+        try:
+            return _ask(http, without(document, http.lacks), variables, patience, also)
+        except RemoteRefused as error:
+            found = unknown(str(error)) - http.lacks
+            if not found:
+                raise
+            http.lacks |= found
+
+
+def _ask(
+    http: Http, document: str, variables: Mapping[str, Any], patience: Patience, also: Collection[int]
+) -> dict[str, Any]:
+    """The data of the answer to a document as it is.
 
     Raises RemoteRefused for GraphQL errors, unless each is about a field that only decorates (`DECORATION`) and
     there is data: a null that comes with an error is not known to be nothing.
@@ -181,7 +198,7 @@ class Reader:
         rows = self.count(bucket, "historyLineCount", must=marked or written or bool(tail)) or 0
         if not (marked or written or rows):  # nothing was ever written: what is not counted is none
             events, output = events or 0, output or 0
-        inner = summary.get("_wandb")
+        inner, notes, tags = summary.get("_wandb"), bucket.get("notes"), bucket.get("tags")
         return RemotePoint(
             path=self.path(model, text(bucket.get("name")), asked),
             storage_id=text(bucket.get("id")),
@@ -197,8 +214,8 @@ class Reader:
                 _seconds(tail.get("_runtime")),
             ),
             name=text(bucket.get("displayName")),
-            notes=text(bucket.get("notes")),
-            tags=texts(bucket.get("tags")),
+            notes=notes if isinstance(notes, str) else None,
+            tags=texts(tags) if isinstance(tags, list) else None,
             config=config,
             internal=internal,
             summary=summary,

@@ -25,6 +25,7 @@ _CHUNK = 1 << 16
 # Bytes of one read, which lets go of the interpreter and takes it back before a thread that waits for it has woken up;
 # the 5 ms after which that one may ask for it begin anew. With little work behind each read, log() would wait for all.
 _PORTION = 1 << 19
+_TOGETHER = 128  # lines that are unsealed at once; with many more, garbage is collected, and all threads wait for that
 _MOST_RESTORED = 100
 
 
@@ -431,10 +432,12 @@ def read_lines(path: Path, start: int, end: int | None) -> Iterator[tuple[str, A
         while data := file.read(_PORTION if end is None else max(0, min(_PORTION, end - at - len(held)))):
             whole, newline, held = (held + data).rpartition(b"\n")
             found = whole.split(b"\n") if newline else []
-            for line, read in zip(found, lines.unseal_all(found), strict=True):
-                at += len(line) + 1
-                if read is not None:
-                    yield *read, at
+            for first in range(0, len(found), _TOGETHER):
+                some = found[first : first + _TOGETHER]
+                for line, read in zip(some, lines.unseal_all(some), strict=True):
+                    at += len(line) + 1
+                    if read is not None:
+                        yield *read, at
 
 
 def _lines_back_to_snapshot(path: Path) -> Iterator[tuple[int, bytes]]:

@@ -133,10 +133,16 @@ class Background:
                     self.syncing.verify(if_diverged)
                     self._trouble = None
                 self._bring()
-            self._upload()  # may take long: the thread goes on with rows and signs of life meanwhile
+            unsent: RemoteError | None = None
+            try:
+                self._upload()  # may take long: the thread goes on with rows and signs of life meanwhile
+            except (RemoteUnreachable, RemoteMalformed) as error:  # of the storage, it may be
+                unsent = error
             with self._sending_rows():
                 if ending:
                     self.syncing.end()
+                if unsent is not None:
+                    raise unsent
                 self._over()
             self._rows_due.set()  # the thread may be asleep for long, after trouble that is over now
             return None

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 from ..remote.base import RemotePoint, step_of
@@ -14,6 +15,7 @@ from ..store.replica import Replica, Shift
 
 Scan = Callable[[int, int], Iterable[Mapping[str, Any]]]
 _CLOSE = 0.01  # seconds that a timestamp may lose on its way
+_PAGE = 1000  # rows that are compared at once
 
 
 @dataclass(frozen=True)
@@ -32,18 +34,26 @@ class InStep:
 
 @dataclass(frozen=True)
 class GoneOn:
-    """The server has rows that are not here, and nothing waits here but the row that may still grow."""
+    """The server has rows that are not here, and nothing waits here but the row that may still grow.
+
+    ``cut``: somebody has rewound the run there, and what lies behind this place of the record is no part of it now.
+    """
 
     open_row: Row | None = None
+    cut: Cursor | None = None
 
 
 @dataclass(frozen=True)
 class Diverged:
-    """The server has rows that are not here, and rows wait here: from ``first`` on, ``waiting`` of them."""
+    """The server has rows that are not here, and rows wait here: from ``first`` on, ``waiting`` of them.
+
+    ``cut`` is where the record ends if the server's are adopted.
+    """
 
     first: Row
     waiting: int
     last_step: int
+    cut: Cursor
 
 
 Relation = InStep | GoneOn | Diverged
@@ -64,15 +74,34 @@ def relate(
     if known and there.rows == replica.there(replica.rows) and _plausible(replica, there):
         return InStep(replica.rows, replica.cursor, dict(there.tail) or replica.last)
     start = replica.cursor if known else Cursor()
+    rewound = _rewound(record, replica, there, scan) if known else None
     # A server that has more than it is known to have can have only later rows of this record.
     behind = there.rows <= replica.there(replica.rows)
-    if there.rows and (found := _find_tail(record, replica, there, Cursor() if behind else start)):
+    if there.rows and rewound is None and (found := _find_tail(record, replica, there, Cursor() if behind else start)):
         return found
-    here = [row for row in follow(record, start) if isinstance(row, Row) and not (known and row.number < replica.rows)]
-    waiting = _not_there(here, replica, scan)
-    if waiting and (waiting[0].row["_step"] < reached if reached is not None else True):
-        return Diverged(waiting[0], len(waiting), waiting[-1].row["_step"])
-    return GoneOn(waiting[0] if waiting else None)
+    lacking = _lacking(record, start, replica.rows if known else 0, replica, scan)
+    if lacking is not None and (reached is None or lacking.first.row["_step"] < reached):
+        return lacking if rewound is None else replace(lacking, cut=rewound)
+    return GoneOn(None if lacking is None else lacking.first, rewound)
+
+
+def _rewound(record: Record, replica: Replica, there: RemotePoint, scan: Scan) -> Cursor | None:
+    """Where the record is cut to follow a server on which somebody has rewound the run since it was last in step.
+
+    A rewind says so there; a server that was set back, and is to be sent again what it lost, does not. One that leaves
+    no word of rewinds, or of a second one to the same step, counts as set back.
+    """
+    step, last = there.rewound_to, step_of(replica.last)
+    if step is None or last is None or step >= last or step == replica.rewound:
+        return None
+    if any(same(replica.last, row) for row in scan(last, last + 1)):
+        return None
+    cut = Cursor()
+    for row in _rows_from(record, Cursor(), 0):
+        if row.number >= replica.rows or row.row["_step"] + replica.shift(row.number).steps > step:
+            break
+        cut = row.end
+    return cut
 
 
 def _rows(record: Record) -> int:
@@ -95,6 +124,31 @@ def _find_tail(record: Record, replica: Replica, there: RemotePoint, start: Curs
     return found
 
 
+def _lacking(record: Record, start: Cursor, number: int, replica: Replica, scan: Scan) -> Diverged | None:
+    """The rows from line ``number`` on, behind a place, that the server does not have: looked for from the end.
+
+    The server is asked a page at a time until there is one that it has, and of this record one page is held: also where
+    what was known of the replica is lost, what is fetched grows with the rows that wait and not with the history. The
+    record is read once, to find its pages: lines have no numbers in them, so that it can only be read forwards.
+    """
+    pages = [row.start for n, row in enumerate(_rows_from(record, start, number)) if n % _PAGE == 0]
+    found: Diverged | None = None
+    for page in reversed(pages):
+        rows = list(islice(_rows_from(record, page, number), _PAGE))
+        lacking = _not_there(rows, replica, scan)
+        if lacking:
+            waiting, last_step = (0, lacking[-1].row["_step"]) if found is None else (found.waiting, found.last_step)
+            found = Diverged(lacking[0], waiting + len(lacking), last_step, lacking[0].start)
+        if len(lacking) < len(rows):
+            break
+    return found
+
+
+def _rows_from(record: Record, start: Cursor, number: int) -> Iterator[Row]:
+    """The rows of a record behind a place, from a line on."""
+    return (item for item in follow(record, start) if isinstance(item, Row) and item.number >= number)
+
+
 def _moved_by(here: Mapping[str, Any], there: Mapping[str, Any]) -> int | None:
     """By how many steps a row was moved on its way to the server; None if it is another one."""
     step = step_of(there)
@@ -106,8 +160,6 @@ def _moved_by(here: Mapping[str, Any], there: Mapping[str, Any]) -> int | None:
 
 def _not_there(rows: list[Row], replica: Replica, scan: Scan) -> list[Row]:
     """The rows from the first on that the server does not have: the answer to a post may have been lost."""
-    if not rows:
-        return rows
     steps = [row.row["_step"] + replica.shift(row.number).steps for row in rows]
     theirs = {step_of(row): row for row in scan(steps[0], steps[-1] + 1)}
     for count, (row, step) in enumerate(zip(rows, steps, strict=True)):

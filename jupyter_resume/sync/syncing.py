@@ -59,6 +59,7 @@ class Syncing(Uploading):
         self.rows_sent = 0
         self.tell = tell
         self._mark: str | None = None
+        self._gone_on = False  # whether somebody else has gone on with the run since it ended here
         self._most, self._longest = outbox.MOST_BYTES, outbox.MOST_LINE
         self._seen: tuple[dict[str, Any], dict[str, Any], RemotePoint] | None = None
         self._checked = time.monotonic()
@@ -75,6 +76,7 @@ class Syncing(Uploading):
         look = self._source.look()
         scan = partial(self.remote.scan, self.replica.path)
         relation = relate(self._source.record, self.replica, there, scan, look.reached)
+        to_be_cut = isinstance(relation, GoneOn) and relation.cut is not None and look.reached is None
         with self._lock:
             if there is None or there.storage_id != self.replica.storage_id:
                 self._forget_files()
@@ -82,6 +84,8 @@ class Syncing(Uploading):
                 forget(self.replica)
             elif isinstance(relation, InStep):
                 go_on(self.replica, relation)
+            elif to_be_cut:
+                pass  # who begins the run next follows the rewind; nothing of it is sent until then
             elif isinstance(relation, GoneOn):
                 self._go_on_behind(relation, there, look)
             elif if_diverged == "append" or self.shared:
@@ -92,6 +96,7 @@ class Syncing(Uploading):
                 raise diverged(self.replica.path, self.remote.base_url, relation, there)
             if there is not None:
                 take_counts(self.replica, there)
+                self.replica.rewound = self.replica.rewound if to_be_cut else there.rewound_to
             if there is None or self.replica.diverged is not None:  # lest what is over be believed after a kill
                 self.replica.diverged = None
                 self._file.save(self.replica)
@@ -110,7 +115,7 @@ class Syncing(Uploading):
         self.replica.rows, self.replica.last = look.rows, dict(there.tail)
         self.replica.summary = {**self.replica.summary, **{k: v for k, v in there.tail.items() if k == "_step"}}
         if look.reached is None:
-            self.replica.ended = look.sessions  # how it ended here was before that
+            self.replica.ended, self._gone_on = look.sessions, True  # how it ended here was before that
         else:
             self._tell_of_steps(steps, there)
 
@@ -158,6 +163,8 @@ class Syncing(Uploading):
             self.replica.path = begun.path
             self.replica.storage_id = begun.storage_id or self.replica.storage_id
             self.replica.said = look.said
+            if self.replica.ended == look.sessions and not self._gone_on:
+                self.replica.ended = 0  # it counts as running there from now on, until its end is told again
             self._save()
         self.begun = mark == self._mark
         if mark is not None:
@@ -221,12 +228,15 @@ class Syncing(Uploading):
 
     def _make_smaller(self, batch: Batch) -> bool:
         """Post less at once, or less of a row that is too long by itself; False if neither can be."""
-        if len(batch.rows) == 1 and not batch.streams:
-            size = len(batch.rows[0])
+        texts = [*batch.rows, *(text for part in batch.streams.values() for text in part.texts)]
+        size = sum(map(len, texts))
+        if size <= _SMALL:  # it is not for its size that a server refuses so little
+            return False
+        if len(texts) == 1 and batch.rows:
             self._longest = min(self._longest, size - 1)
-            return not batch.too_long and size > _SMALL
-        self._most //= 2
-        return self._most >= _SMALL
+            return True
+        before, self._most = self._most, max(_SMALL, min(self._most, size) // 2)
+        return self._most < before
 
     def _stale(self) -> bool:
         """Whether somebody else may have written to the run since the server was asked."""
