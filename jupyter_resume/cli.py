@@ -145,10 +145,10 @@ def _path(text: str) -> RunPath:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from . import __version__
+    from importlib.metadata import version
 
     parser = argparse.ArgumentParser(prog="jupyter resume", description="Training runs that survive their notebook.")
-    parser.add_argument("--version", action="version", version=f"jupyter-resume {__version__}")
+    parser.add_argument("--version", action="version", version=f"jupyter-resume {version('jupyter-resume')}")
     commands = parser.add_subparsers(required=True, metavar="command")
 
     commands.add_parser("demo", help="train in a notebook, kill its kernel, and see the run continued")

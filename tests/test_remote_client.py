@@ -16,6 +16,7 @@ import pytest
 from jupyter_resume import errors
 from jupyter_resume.identity import RunPath
 from jupyter_resume.remote.base import Account, Begun, Description, Lines, Post, Remote, RemoteFile, Reply
+from jupyter_resume.remote.http import Http
 from jupyter_resume.remote.wandb import Wandb
 
 from .faults import KEY, Fault, Faults, Seen, altered, faults, refused, reset
@@ -554,6 +555,16 @@ def test_a_file_is_uploaded_as_it_is_and_without_the_key(
     (file,) = remote.files(RUN)
     remote.fetch(file, tmp_path / "back.bin")
     assert Path("back.bin").read_bytes() == data
+
+
+def test_relative_addresses_may_have_the_path_of_the_servers_address() -> None:
+    for base_url, given, whole in (
+        ("http://h:1/wandb", "/wandb/files/x", "http://h:1/wandb/files/x"),
+        ("http://h:1/wandb", "/files/x", "http://h:1/wandb/files/x"),
+        ("http://h:1/wandb", "/wandbish/x", "http://h:1/wandb/wandbish/x"),
+        ("http://h:1", "/files/x", "http://h:1/files/x"),
+    ):
+        assert Http(base_url, None).absolute(given) == whole
 
 
 def test_relative_addresses_are_the_servers(server: Faults, remote: Wandb, tmp_path: Path) -> None:
