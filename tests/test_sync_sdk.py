@@ -164,10 +164,13 @@ def test_rows_that_wait_here_while_the_sdk_goes_on_are_not_mixed_in_but_asked_ab
     current: Sdk, server: Server, home: Path, online: dict[str, str], choice: str
 ) -> None:
     run_id = f"both-{choice}"
-    with other(home, **{**online, "JUPYTER_RESUME_SYNC_INTERVAL": "60"}) as child:
+    with other(home, **online) as child:
         child.init(project="demo", id=run_id, resume="allow")
         child.log(*ROWS)
         server.until(run_id, lambda run: len(run["rows"]) == 3)
+        child.kill()
+    with other(home, **online) as child:
+        child.init(project="demo", id=run_id, resume="must", mode="offline")
         child.log({"loss": 0.2, "here": 1})
         child.kill()
     init = train(current, server, run_id, init={"resume": "must"}, rows=[{"loss": 0.1}]).result().event("init")
