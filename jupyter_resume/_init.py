@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from . import _active, _exit, notices, origin, settings
+from . import _active, _exit, cell, notices, origin, settings
 from ._alone import Alone, reach, refuse_other_sdk
 from ._run import Companion, Run
 from .console import Console
@@ -291,6 +291,9 @@ def _point(path: RunPath, found: Tail | None, asked_for: Settings, whence: Origi
     point = copy.deepcopy(found.point) if found else ResumePoint(path.entity, path.project, path.run_id, created=now)
     point.updated = now
     point.origin = origin.dump(whence)
+    point.meta.pop(cell.KEY, None)
+    if (in_cell := cell.begun(whence)) is not None:
+        point.meta |= cell.said(in_cell)
     point.mode = asked_for.mode
     point.sessions += 1
     point.state, point.exit_code, point.restored = "running", None, {}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable
-from dataclasses import MISSING, asdict, dataclass, fields
+from collections.abc import Callable, Iterable
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +21,17 @@ class NotebookRef:
     """A notebook, as the kernel knows it.
 
     ``path`` is absolute ("" if nothing tells it), ``source`` says which finder told it. ``kernel_id`` stays the
-    same over restarts of the kernel; ``cells`` are the ids of the notebook's cells, which a rename keeps;
-    ``notebook_id`` is the id in the notebook's own metadata, if it has one.
+    same over restarts of the kernel; ``cells`` are the ids of the notebook's cells, which a rename keeps, and None
+    where they are not known or do not last; ``notebook_id`` is the id in the notebook's own metadata, if it has one.
+    ``cell`` is the id of the cell that is being executed.
     """
 
     path: str
     source: str
     notebook_id: str | None = None
     kernel_id: str | None = None
-    cells: tuple[str, ...] = ()
+    cells: tuple[str, ...] | None = None
+    cell: str | None = field(default=None, compare=False)
 
     @property
     def label(self) -> str:
@@ -56,7 +58,10 @@ Origin = NotebookRef | ProgramRef
 def dump(origin: Origin) -> dict[str, Any]:
     """As plain values, for the record."""
     kind = "notebook" if isinstance(origin, NotebookRef) else "program"
-    return {"kind": kind, **asdict(origin)}
+    values = {"kind": kind, **asdict(origin)}
+    if isinstance(origin, NotebookRef):
+        values["cells"] = origin.cells or ()
+    return values
 
 
 def load(values: dict[str, Any]) -> Origin | None:
@@ -67,7 +72,7 @@ def load(values: dict[str, Any]) -> Origin | None:
         return None
     known = {field.name: values[field.name] for field in fields(kind) if field.name in values}
     if "cells" in known:
-        known["cells"] = tuple(known["cells"])
+        known["cells"] = tuple(known["cells"]) or None  # a run that was begun before any cell was saved
     return kind(**known)
 
 
@@ -100,9 +105,17 @@ def still_there(notebook: NotebookRef) -> bool:
     return alike(cells, notebook.cells)
 
 
-def alike(some: tuple[str, ...] | None, others: tuple[str, ...]) -> bool:
+def with_cells(saved: tuple[str, ...] | None, told: Iterable[str]) -> tuple[str, ...] | None:
+    """A notebook's cells: those in its file, and those that are told by who has it open, saved or not.
+
+    None where ids in the file do not last: the told ones do not either.
+    """
+    return None if saved is None else tuple(dict.fromkeys((*saved, *told)))
+
+
+def alike(some: tuple[str, ...] | None, others: tuple[str, ...] | None) -> bool:
     """Whether these may be cells of one notebook; where either are unknown, they may."""
-    return not (some and others) or not set(some).isdisjoint(others)
+    return some is None or others is None or not set(some).isdisjoint(others)
 
 
 def same(now: Origin, then: Origin, there: Callable[[NotebookRef], bool] = still_there) -> bool:
@@ -122,7 +135,7 @@ def same(now: Origin, then: Origin, there: Callable[[NotebookRef], bool] = still
         return now.notebook_id == then.notebook_id and (now.path == then.path or not there(then))
     if now.path == then.path:
         return alike(now.cells, then.cells)
-    return not set(now.cells).isdisjoint(then.cells) and not there(then)
+    return not set(now.cells or ()).isdisjoint(then.cells or ()) and not there(then)
 
 
 def this_program() -> ProgramRef:

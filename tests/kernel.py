@@ -58,9 +58,25 @@ class Kernel:
         self.client.stop_channels()
         self._manager.shutdown_kernel(now=True)
 
-    def run(self, code: str, timeout: float = 60) -> Cell:
+    def send(self, code: str, cell_id: str | None = None) -> str:
+        """Send code as a cell of that id, as a page does; the id of the request."""
+        content = {"code": code, "silent": False, "store_history": True, "user_expressions": {}}
+        content |= {"allow_stdin": False, "stop_on_error": True}
+        metadata = {} if cell_id is None else {"cellId": cell_id}
+        message = self.client.session.msg("execute_request", content, metadata=metadata)
+        self.client.shell_channel.send(message)
+        sent: str = message["header"]["msg_id"]
+        return sent
+
+    def kill(self) -> None:
+        """SIGKILL, and its end."""
+        process = self._manager.provisioner.process
+        process.kill()
+        process.wait(60)
+
+    def run(self, code: str, timeout: float = 60, cell_id: str | None = None) -> Cell:
         """Execute a cell to its end; what it sends later is taken in by `wait`."""
-        cell, message = Cell(), self.client.execute(code)
+        cell, message = Cell(), self.send(code, cell_id)
         while True:
             answer = self.client.get_iopub_msg(timeout=timeout)
             if answer["msg_type"] == "status":
@@ -71,9 +87,9 @@ class Kernel:
         cell.reply = self._reply(message, timeout)
         return cell
 
-    def check(self, code: str) -> Cell:
+    def check(self, code: str, cell_id: str | None = None) -> Cell:
         """As `run`, for a cell that must go well."""
-        cell = self.run(code)
+        cell = self.run(code, cell_id=cell_id)
         assert cell.reply["status"] == "ok", cell.text
         return cell
 

@@ -23,6 +23,7 @@ LAYERS = [
     {"errors", "identity", "notices", "wording", "digests", "times", "paging", "netrc_text"},
     {"keys"},
     {"policy", "settings", "values", "origin", "tables", "curve"},
+    {"cell"},
     {"transfer", "store", "remote"},
     {"_login"},
     {"files", "recorded", "keeper", "console", "machine", "selection", "sampling"},

@@ -338,6 +338,37 @@ def test_a_new_notebook_at_the_old_path_of_a_renamed_one_gets_a_run_of_its_own(f
         assert run_all(one) == Said(kept, 3, True)
 
 
+@pytest.mark.parametrize("own", [None, "the-first"])
+def test_a_notebook_made_anew_at_the_path_of_a_deleted_one_is_another_to_kernel_and_sidebar(
+    folder: Folder, own: str | None
+) -> None:
+    """JupyterLab makes the file without cells; what is run is saved later."""
+
+    def shown(*cells: str) -> str | None:
+        asked = f"/jupyter-resume/api/v1/notebook?path={path}&cells={','.join(cells)}"
+        run = folder.server.request("GET", asked).json()["run"]
+        return run and str(run["id"])
+
+    path, cell = folder.create(), f"not-saved-{folder.name}"
+    if own:
+        give_id(folder, path, own)
+    session = folder.server.open(path)
+    first = run_all(session).id
+    assert shown() == first
+    session.shutdown()
+    folder.server.delete(path)
+    folder.server.create_notebook(path, [])
+    assert shown() is None
+    assert shown(cell) is None
+    session = folder.server.open(path)
+    begun = Said.by(session.execute(BEGIN.format(project=folder.name), cell_id=cell))
+    assert (begun.id != first, begun.step) == (True, 0)
+    assert shown(cell) == begun.id
+    session.kill_and_wait_for_autorestart()
+    again = Said.by(session.execute(BEGIN.format(project=folder.name), cell_id=cell))
+    assert again.id == begun.id
+
+
 def test_a_renamed_notebook_is_not_taken_for_the_new_one_at_its_old_path(folder: Folder) -> None:
     """Its kernel still has the old path in its environment, and there is a notebook there."""
     session = folder.server.open(folder.create())

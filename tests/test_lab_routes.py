@@ -9,6 +9,7 @@ import os
 import shutil
 import sqlite3
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from pytest_jupyter.jupyter_server import *  # noqa: F403  its fixtures, for thi
 from tornado.httpclient import HTTPClientError, HTTPResponse
 
 import jupyter_resume
+from jupyter_resume import cell
 from jupyter_resume.identity import RunPath
 from jupyter_resume.lab import answers, routes
 from jupyter_resume.lab.answers import Answers
@@ -105,12 +107,14 @@ def path_of(run_id: str = "one") -> RunPath:
     return RunPath("local", "lab", run_id)
 
 
-def begun_in(notebook: Path, run_id: str = "one", notebook_id: str | None = None) -> jupyter_resume.Run:
+def begun_in(
+    notebook: Path, run_id: str = "one", notebook_id: str | None = None, in_cell: str | None = None
+) -> jupyter_resume.Run:
     """A run begun by this process as if it were that notebook's kernel."""
     from jupyter_resume import _init, origin, settings
 
     own, cells = origin.read_notebook(notebook)
-    whence = origin.NotebookRef(str(notebook.resolve()), "test", notebook_id or own, None, cells or ())
+    whence = origin.NotebookRef(str(notebook.resolve()), "test", notebook_id or own, None, cells, in_cell)
     asked = settings.resolve({"project": "lab", "id": run_id, "resume": "allow"})
     return _init.start(asked, whence=whence)[0]
 
@@ -322,6 +326,22 @@ def test_damaged_lines_are_counted_as_lost(fetch: Fetch, store: Store) -> None:
     data[3] = data[3].replace(b"loss", b"lo$s")
     segment.write_bytes(b"\n".join(data))
     assert fetch("runs/local/lab/one").json["run"]["rows_lost"] == 1
+
+
+def test_the_cell_that_a_run_is_in_is_told_with_it(fetch: Fetch, root: Path) -> None:
+    run = begun_in(root / "train.ipynb", in_cell="cell-a")
+    first = fetch("runs/local/lab/one")
+    told = first.json["run"]["cell"]
+    assert (told["id"], told["running"]) == ("cell-a", True)
+    assert abs(told["at"] - time.time()) < 60
+    run.writer.put(lines.META, cell.said(cell.Cell("cell-b", True, 5.0)))
+    since = fetch("runs/local/lab/one", since=first.json["cursor"], headers={"If-None-Match": first.headers["ETag"]})
+    assert since.json["run"]["cell"] == {"id": "cell-b", "running": True, "at": 5.0}
+    assert fetch("notebook", path="train.ipynb").json["run"]["cell"]["id"] == "cell-b"
+    run.close("interrupted")
+    assert fetch("runs/local/lab/one").json["run"]["cell"] == {"id": "cell-b", "running": False, "at": 5.0}
+    begin("two").finish()
+    assert fetch("runs/local/lab/two").json["run"]["cell"] is None
 
 
 def test_a_run_that_is_resumed_goes_on_in_the_same_curves(fetch: Fetch) -> None:
@@ -588,6 +608,37 @@ def test_a_copy_has_no_run_of_its_originals(fetch: Fetch, root: Path) -> None:
     shutil.copy(root / "train.ipynb", root / "copy.ipynb")
     assert fetch("notebook", path="copy.ipynb", notebook_id="original").json["run"] is None
     assert fetch("notebook", path="train.ipynb", notebook_id="original").json["run"]["id"] == "one"
+
+
+def test_a_copy_of_a_moved_notebook_has_no_run_of_it_though_the_old_place_is_empty(
+    fetch: Fetch, root: Path, store: Store
+) -> None:
+    """As its kernel has it, which is to begin a run of its own; to look changes nothing."""
+    write_notebook(root / "train.ipynb", "cell-a", notebook_id="original")
+    begun_in(root / "train.ipynb").close("interrupted")
+    (root / "train.ipynb").rename(root / "moved.ipynb")
+    fetch("notebook", "PUT", {"path": "moved.ipynb", "notebook_id": "original"})
+    shutil.copy(root / "moved.ipynb", root / "copy.ipynb")
+    assert fetch("notebook", path="copy.ipynb", notebook_id="original").json["run"] is None
+    assert fetch("notebook", path="moved.ipynb", notebook_id="original").json["run"]["id"] == "one"
+    assert store.catalog.notebook_at(str((root / "copy.ipynb").resolve())) is None
+
+
+@pytest.mark.parametrize("told", [{}, {"cells": ["not-saved"]}])
+@pytest.mark.parametrize("own", [None, "original"])
+def test_a_notebook_made_anew_at_the_path_of_a_deleted_one_has_no_run_of_it(
+    fetch: Fetch, root: Path, own: str | None, told: Json
+) -> None:
+    """JupyterLab makes the file without cells; the first one is saved later."""
+    begun_in(write_notebook(root / "train.ipynb", "cell-a", notebook_id=own)).close("interrupted")
+    if own:
+        fetch("notebook", "PUT", {"path": "train.ipynb", "notebook_id": own})
+    (root / "train.ipynb").unlink()
+    write_notebook(root / "train.ipynb")
+    query = {name: ",".join(cells) for name, cells in told.items()}
+    assert fetch("notebook", path="train.ipynb", **query).json["run"] is None
+    assert fetch("notebook", "PUT", {"path": "train.ipynb", "notebook_id": None, **told}).json["notebook_id"] != own
+    assert fetch("notebook", path="train.ipynb", **query).json["run"] is None
 
 
 def test_runs_are_marked_and_limited_to_the_notebooks_own(fetch: Fetch, root: Path) -> None:

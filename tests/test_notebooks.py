@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -28,12 +30,13 @@ def write(path: Path, notebook_id: str | None = None, *cells: str) -> NotebookRe
 
 def read(path: Path) -> NotebookRef:
     notebook_id, cells = origin.read_notebook(path)
-    return NotebookRef(str(path), "test", notebook_id, None, cells or ())
+    return NotebookRef(str(path), "test", notebook_id, None, cells)
 
 
-def ran(store: Store, notebook: NotebookRef, run_id: str = "one", updated: float = 1.0) -> None:
+def ran(store: Store, notebook: NotebookRef, run_id: str = "one", updated: float = 1.0, created: float = 0.0) -> None:
     """The catalog has an unfinished run of this notebook."""
-    store.catalog.put(ResumePoint("local", "p", run_id, updated=updated, origin=origin.dump(notebook), state="crashed"))
+    whence = origin.dump(notebook)
+    store.catalog.put(ResumePoint("local", "p", run_id, created, updated, origin=whence, state="crashed"))
 
 
 def unfinished(store: Store, notebook: NotebookRef) -> list[str]:
@@ -65,6 +68,23 @@ def test_another_notebook_put_at_the_path_gets_another_id(store: Store, tmp_path
     other = write(tmp_path / "a.ipynb", None, "y")
     assert known(store.catalog, other).notebook_id is None  # type: ignore[union-attr]
     assert recognise(store.catalog, other).notebook_id != first
+
+
+def test_another_notebook_put_at_the_path_gets_another_id_though_no_run_knows_the_first(
+    store: Store, tmp_path: Path
+) -> None:
+    """The sidebar gives the id once the first run has begun: that run has none, and the newcomer's has none either."""
+    before = write(tmp_path / "a.ipynb", None, "x")
+    ran(store, before)
+    first = recognise(store.catalog, before).notebook_id
+    assert recognise(store.catalog, before).notebook_id == first
+    now = write(tmp_path / "a.ipynb", None, "y")
+    assert known(store.catalog, now) == now
+    assert known(store.catalog, replace(now, cells=())).notebook_id is None  # type: ignore[union-attr]
+    ran(store, now, "two", updated=2.0, created=time.time())
+    second = recognise(store.catalog, now).notebook_id
+    assert recognise(store.catalog, now).notebook_id == second != first
+    assert unfinished(store, now) == ["two"]
 
 
 def test_a_copy_of_a_copy_is_told_apart_from_both(catalog: Catalog, tmp_path: Path) -> None:

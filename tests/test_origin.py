@@ -21,9 +21,9 @@ KERNEL = "2f6b6a4e-8d2c-4b6f-9d59-0a4f4e2b7c11"
 
 
 def notebook(
-    path: str = "/w/train.ipynb", cells: str = "abc", kernel: str | None = None, own: str | None = None
+    path: str = "/w/train.ipynb", cells: str | None = "abc", kernel: str | None = None, own: str | None = None
 ) -> Any:
-    return NotebookRef(path, "test", own, kernel, tuple(cells))
+    return NotebookRef(path, "test", own, kernel, None if cells is None else tuple(cells))
 
 
 def write(path: Path, cells: Sequence[str] = "abc", minor: int = 5, own: str | None = None) -> Path:
@@ -41,8 +41,9 @@ TABLE: list[tuple[str, Origin, Origin, bool, bool]] = [
     ("the same path and cells", notebook(), notebook(), STAYED, True),
     ("the same path, some cells left", notebook(cells="cxy"), notebook(), STAYED, True),
     ("the same path, another notebook's cells", notebook(cells="xyz"), notebook(), STAYED, False),
-    ("the same path, cells unknown now", notebook(cells=""), notebook(), STAYED, True),
-    ("the same path, cells unknown then", notebook(), notebook(cells=""), STAYED, True),
+    ("the same path, cells unknown now", notebook(cells=None), notebook(), STAYED, True),
+    ("the same path, cells unknown then", notebook(), notebook(cells=None), STAYED, True),
+    ("the same path, no cells now", notebook(cells=""), notebook(), STAYED, False),
     ("the same kernel, renamed", notebook("/w/new.ipynb", kernel="k"), notebook(kernel="k"), STAYED, True),
     ("the same kernel, every cell new", notebook(cells="xyz", kernel="k"), notebook(kernel="k"), STAYED, True),
     ("the same kernel, no path", notebook("", "", "k"), notebook("", "", "k"), STAYED, True),
@@ -50,7 +51,7 @@ TABLE: list[tuple[str, Origin, Origin, bool, bool]] = [
     ("the same cells elsewhere, the old path gone", notebook("/w/new.ipynb"), notebook(), GONE, True),
     ("the same cells elsewhere, the old path there", notebook("/w/copy.ipynb"), notebook(), STAYED, False),
     ("other cells elsewhere, the old path gone", notebook("/w/new.ipynb", "xyz"), notebook(), GONE, False),
-    ("no cells known, the old path gone", notebook("/w/new.ipynb", ""), notebook(cells=""), GONE, False),
+    ("no cells known, the old path gone", notebook("/w/new.ipynb", None), notebook(cells=None), GONE, False),
     ("the same own id, moved", notebook("/w/new.ipynb", "x", own="n"), notebook(own="n"), GONE, True),
     ("the same own id, copied", notebook("/w/new.ipynb", "x", own="n"), notebook(own="n"), STAYED, False),
     ("neither has a path", notebook("", ""), notebook("", ""), GONE, False),
@@ -68,7 +69,7 @@ def test_a_run_belongs_to_what_runs_now(now: Origin, then: Origin, stayed: bool,
 
 
 def test_an_origin_comes_back_from_the_record_as_it_was() -> None:
-    for one in (notebook(kernel="k", own="n"), ProgramRef("/w/t.py", "/w")):
+    for one in (notebook(kernel="k", own="n"), notebook(cells=None), ProgramRef("/w/t.py", "/w")):
         assert origin.load(json.loads(json.dumps(origin.dump(one)))) == one
     assert origin.load({"kind": "of a later version"}) is None
 
@@ -292,7 +293,7 @@ def test_a_notebook_of_an_older_format_is_known_by_its_path_alone(
     now = session.find_in(Shell("made-up-anew"))  # type: ignore[arg-type]
     assert then is not None
     assert now is not None
-    assert (then.cells, now.cells) == ((), ())
+    assert (then.cells, now.cells) == (None, None)
     assert same(now, then)
 
 

@@ -185,10 +185,11 @@ def test_by_itself_ends_at_its_limit_and_can_be_stopped(lab: Lab, opened: Callab
     panel = opened("limit.ipynb")
     idle(panel.page)
     sidebar.run_first(panel.page)
-    reached = panel.wait_for_step(10)
+    panel.wait_for_step(10)
     kill(lab, "limit.ipynb")
     panel.death.get_by_text("It resumes by itself in").wait_for()
     sidebar.close_dialog(panel.page)
+    reached = len(steps_of(lab, panel.node.locator(".jp-Resume-path bdi").inner_text()))
     picture(panel.page, "counting")
     panel.button("Resume now").click()
     panel.wait_for_step(reached + 20)
@@ -221,17 +222,19 @@ def test_a_past_run_is_resumed_from_the_list(lab: Lab, opened: Callable[..., Pan
         "past.ipynb",
         [
             "%load_ext jupyter_resume\nimport jupyter_resume as wandb",
-            "for name in () if 'again' in globals() else ('one', 'two'):\n"
-            "    past = wandb.init(project='past', id=name)\n    past.log({'a': 1.0}); past.finish(1)\nagain = True",
-            "run = %wb_init --project past --resume allow\nrun.log({'a': 2.0})\nrun.finish()",
+            "x = 1",
+            "for name in (None,) if 'again' in globals() else ('one', 'two'):\n"
+            "    run = wandb.init(project='past', id=name, resume='allow')\n"
+            "    run.log({'a': 1.0}); run.finish(bool(name))\nagain = True",
+            "print('not to be run again')",
         ],
     )
     panel = opened("past.ipynb")
     idle(panel.page)
-    sidebar.run_first(panel.page)
+    sidebar.run_first(panel.page, cells=3)
     panel.button("Resume one").click()
     asked = panel.page.locator(".jp-Dialog")
-    asked.get_by_text("Resume runs all 3 cells").wait_for()
+    asked.get_by_text("Resume runs 3 cells, from the top to the one in which the run moved last").wait_for()
     assert asked.locator("code").count() == 3
     assert sidebar.serious(panel.page, ".jp-Dialog") == []
     asked.locator(".jp-mod-accept").click()
@@ -266,6 +269,100 @@ def test_a_death_that_the_page_did_not_see_is_in_the_record(lab: Lab, opened: Ca
     panel.wait_for_state("Crashed")
     panel.death.get_by_text("This run was cut off at step").wait_for()
     assert panel.death.get_by_role("button", name="Resume", exact=True).is_enabled()
+
+
+def run_cells(lab: Lab, path: str) -> list[str]:
+    """What the cells of `several` have said so far, in order."""
+    return (lab.server.root / f"{path}.ran").read_text().split()
+
+
+def several(lab: Lab, path: str) -> None:
+    """A notebook whose training is in its third cell; each cell notes that it ran."""
+    note = f"# cell {{0}}\nopen({str(lab.server.root / path) + '.ran'!r}, 'a').write('{{0}} ')\n"
+    train = sidebar.TRAIN.format(steps=100_000, end=lab.server.root / f"{path}.end")
+    cells = (sidebar.BEGIN, "x = 1", train, "run.summary['plotted'] = 1", "late = 1")
+    lab.server.create_notebook(path, [note.format(n) + code for n, code in enumerate(cells)])
+
+
+@pytest.mark.parametrize("when", ["in the cell", "after a cell that moved nothing"])
+def test_another_browser_resumes_up_to_the_cell_that_trained(
+    when: str, lab: Lab, browser: Any, opened: Callable[..., Panel]
+) -> None:
+    path = f"elsewhere-{len(when)}.ipynb"
+    several(lab, path)
+    first = browser.new_context(viewport={"width": 1400, "height": 1000})
+    page = first.new_page()
+    page.set_default_timeout(40_000)
+    page.goto(f"{lab.server.url}/lab/tree/{path}?reset&token={lab.server.token}")
+    idle(page)
+    panel = Panel(page).show()
+    sidebar.run_first(page, cells=3)
+    panel.wait_for_step(30)
+    if when != "in the cell":
+        page.keyboard.press("i")
+        page.keyboard.press("i")
+        idle(page)
+        page.keyboard.press("Shift+Enter")
+        page.wait_for_function("() => document.querySelectorAll('.jp-InputArea-prompt')[3].innerText.includes('[4]')")
+    run_path = panel.node.locator(".jp-Resume-path bdi").inner_text()
+    kill(lab, path)
+    first.close()
+    reached = len(steps_of(lab, run_path))
+    second = opened(path)
+    assert not second.page.evaluate("() => Object.keys(localStorage).some(key => key.startsWith('jupyter-resume:'))")
+    second.death.get_by_text("This run was cut off at step").wait_for()
+    last = "the one that was running" if when == "in the cell" else "the one in which the run moved last"
+    second.death.get_by_text(f"Resume runs 3 cells, from the top to {last}").wait_for()
+    shown = [code.split(" ⏎ ")[0] for code in second.death.locator("code").all_inner_texts()]
+    assert shown == ["# cell 0", "# cell 1", "# cell 2"]
+    picture(second.page, f"elsewhere-{len(when)}")
+    idle(second.page)
+    second.resume()
+    second.wait_for_step(reached + 30)
+    assert second.node.locator(".jp-Resume-path bdi").inner_text() == run_path
+    picture(second.page, f"elsewhere-resumed-{len(when)}")
+    sidebar.finish(lab.server, path)
+    second.wait_for_state("Finished")
+    before = ["0", "1", "2"] if when == "in the cell" else ["0", "1", "2", "3"]
+    assert run_cells(lab, path) == [*before, "0", "1", "2"]
+    assert steps_of(lab, run_path) == list(range(second.step()))
+
+
+def test_all_cells_are_proposed_where_the_training_cell_is_gone_or_the_server_too_old_to_say(
+    lab: Lab, opened: Callable[..., Panel]
+) -> None:
+    def older(page: Any) -> None:
+        def answer(route: Any) -> None:
+            found = route.fetch()
+            if found.status != 200:
+                route.fulfill(response=found)
+                return
+            told = found.json()
+            route.fulfill(response=found, json={**told, "run": {**told["run"], "cell": None}})
+
+        page.route("**/jupyter-resume/api/v1/runs/*/*/*", answer)
+
+    path = "gone.ipynb"
+    several(lab, path)
+    panel = opened(path, before=older)
+    idle(panel.page)
+    sidebar.run_first(panel.page, cells=3)
+    panel.wait_for_step(30)
+    kill(lab, path)
+    sidebar.close_dialog(panel.page)
+    panel.death.get_by_text("Resume runs 3 cells, from the top to the one that was running").wait_for()
+    ignorant = opened(path, before=older)
+    ignorant.death.get_by_text("Resume runs all 5 cells, as it is not known which was running").wait_for()
+    content = lab.server.notebook(path)
+    content["cells"][2]["id"] = "another"
+    lab.server.save(path, content)
+    changed = opened(path)
+    changed.death.get_by_text(
+        "Resume runs all 5 cells of this notebook, as the cell that the run was in is not there"
+    ).wait_for()
+    assert changed.death.locator("code").count() == 5
+    picture(changed.page, "gone")
+    sidebar.finish(lab.server, path)
 
 
 def test_a_death_is_told_where_nobody_sees_the_sidebar(lab: Lab, opened: Callable[..., Panel]) -> None:
@@ -332,6 +429,34 @@ def test_a_renamed_notebook_keeps_its_run_and_a_copy_gets_its_own(lab: Lab, open
     again = opened("moved/renamed.ipynb")
     again.node.locator(".jp-Resume-path", has_text=run_path).wait_for()
     assert lab.server.notebook("moved/renamed.ipynb")["metadata"]["jupyter_resume"] == carried
+
+
+def test_a_notebook_made_anew_at_the_path_of_a_deleted_one_begins_a_run_and_has_an_id_of_its_own(
+    lab: Lab, opened: Callable[..., Panel]
+) -> None:
+    path = "anew.ipynb"
+    sidebar.notebook(lab.server, path, steps=5)
+    old = opened(path)
+    idle(old.page)
+    sidebar.run_first(old.page)
+    old.wait_for_state("Finished")
+    run_path = old.node.locator(".jp-Resume-path bdi").inner_text()
+    theirs = carried_after(lab, old, path, run_path)["notebook_id"]
+    old.page.close()
+    for session in lab.server.request("GET", "/api/sessions").json():
+        lab.server.request("DELETE", f"/api/sessions/{session['id']}")
+    lab.server.delete(path)
+    lab.server.create_notebook(path, [])
+    panel = opened(path)
+    idle(panel.page)
+    panel.node.get_by_text("This notebook has no run yet.").wait_for()
+    panel.page.locator(".jp-Cell .cm-content").first.click()
+    panel.page.keyboard.insert_text("%load_ext jupyter_resume\nrun = %wb_init --project panel --resume allow")
+    panel.page.keyboard.press("Shift+Enter")
+    panel.wait_for_state("Running")
+    run = panel.node.locator(".jp-Resume-path bdi").inner_text()
+    assert run != run_path
+    assert carried_after(lab, panel, path, run)["notebook_id"] != theirs
 
 
 @pytest.mark.parametrize("foreign", ["text", [1, 2], {"notebook_id": "<script>", "run": 7}, {"theirs": True}])

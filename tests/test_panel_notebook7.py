@@ -39,6 +39,12 @@ def test_a_run_whose_kernel_is_killed_goes_on_in_notebook_7_too(tmp_path: Path, 
         (pid,) = server.kernel_pids(session["kernel"]["id"])
         os.kill(pid, 9)
         panel.death.get_by_text("The kernel died at").wait_for()
+        other = browser.new_page()  # which saw nothing of it
+        other.goto(f"{server.url}/notebooks/n.ipynb?token={server.token}")
+        other.locator(".lm-MenuBar-item", has_text="View").click()
+        other.locator(".lm-Menu-item[data-command='jupyter-resume:open']").click()
+        Panel(other).death.get_by_text("Resume runs 2 cells, from the top to the one that was running").wait_for()
+        other.close()
         sidebar.close_dialog(page)
         panel.wait_for_state("Crashed")
         ARTIFACTS.mkdir(exist_ok=True)

@@ -306,7 +306,7 @@ def test_the_view_of_a_run_has_what_was_restored_and_what_could_not_be(tmp_path:
         "model.h5 (5 bytes) of run local/p/source, in place already, verified",
     )
     assert one.not_restored[0][0] == "scaler.pt"
-    assert "did you mean 'model.h5'" in one.not_restored[0][1]
+    assert "it has 'model.h5'" in one.not_restored[0][1]
     (tmp_path / "scaler.pt").write_bytes(b"1")
     run.save("scaler.pt", policy="now")
     run.restore("scaler.pt").close()

@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, TypeVar
 from .. import files, render, view
 from ..errors import FileDamaged, FileMissing, InvalidInput, ResumeError, RunMissing
 from ..identity import RunPath
-from ..origin import NotebookRef, as_notebook_id, read_notebook, same, still_there
+from ..origin import NotebookRef, as_notebook_id, read_notebook, same, still_there, with_cells
 from ..store import edits, notebooks
 from ..store.catalog import CatalogEntry
 from ..store.home import Store
@@ -81,7 +81,7 @@ class Answers:
         self._portion = portion
         self._watched: _Kept[Watched] = _Kept(_WATCHED)
         self._listed: _Kept[_Listed] = _Kept(_LISTED)
-        self._cells: _Kept[tuple[str, ...]] = _Kept(_NOTEBOOKS)
+        self._cells: _Kept[tuple[str, ...] | None] = _Kept(_NOTEBOOKS)
         self._without_runs: dict[NotebookRef, float] = {}
 
     def hello(self) -> dict[str, Any]:
@@ -102,6 +102,7 @@ class Answers:
     ) -> dict[str, Any]:
         """Some of the runs, newest first; ``mine`` are those of the notebook."""
         limit = max(1, min(limit, _MOST_RUNS))
+        notebook = notebook and notebooks.seen(self.store.catalog, notebook)
         if only_mine:
             mine = sorted(self._of_notebook(notebook), key=lambda entry: -entry.created) if notebook else []
             mine = [one for one in mine if _matches(one, entity, project, words)]
@@ -121,19 +122,20 @@ class Answers:
 
     def notebook(self, notebook: NotebookRef) -> dict[str, Any]:
         """The run of a notebook: the one that is written, else the one worked on last."""
+        notebook = notebooks.seen(self.store.catalog, notebook)
         rows = [self._row(entry, mine=True) for entry in self._of_notebook(notebook)[:_OF_NOTEBOOK]]
         rows.sort(key=lambda row: (not row["live"], -row["updated"]))
         return {"run": rows[0] if rows else None, "runs": rows}
 
-    def reference(self, path: str, notebook_id: str | None, kernel_id: str | None) -> NotebookRef:
-        """A notebook as the page knows it."""
+    def reference(self, path: str, notebook_id: object, kernel_id: str | None, cells: Sequence[str]) -> NotebookRef:
+        """A notebook as the page has it open, with ``cells``; some of them may not be saved yet."""
         file = str(self.places.notebook(path))
-        return NotebookRef(file, "sidebar", as_notebook_id(notebook_id), kernel_id or None, self._cells_of(file))
+        known = with_cells(self._cells_of(file), cells)
+        return NotebookRef(file, "sidebar", as_notebook_id(notebook_id), kernel_id or None, known)
 
-    def name_notebook(self, path: str, notebook_id: object) -> dict[str, Any]:
+    def name_notebook(self, path: str, notebook_id: object, cells: Sequence[str]) -> dict[str, Any]:
         """Which id a notebook has; see `notebooks.recognise`."""
-        asked = self.reference(path, as_notebook_id(notebook_id), None)
-        found = notebooks.recognise(self.store.catalog, asked)
+        found = notebooks.recognise(self.store.catalog, self.reference(path, notebook_id, None, cells))
         copied = found.copy_of and (self.places.path_of(found.copy_of) or Path(found.copy_of).name)
         return {"notebook_id": found.notebook_id, "copy_of": copied}
 
@@ -147,13 +149,13 @@ class Answers:
             self._without_runs[notebook] = now
         return found
 
-    def _cells_of(self, file: str) -> tuple[str, ...]:
+    def _cells_of(self, file: str) -> tuple[str, ...] | None:
         try:
             stat = os.stat(file)
         except OSError:
-            return ()
-        key = (file, stat.st_mtime_ns, stat.st_size)
-        return self._cells.ask(key, lambda: read_notebook(Path(file))[1] or ())
+            return None
+        key = (file, stat.st_ino, stat.st_mtime_ns, stat.st_size)
+        return self._cells.ask(key, lambda: read_notebook(Path(file))[1])
 
     def _row(self, entry: CatalogEntry, mine: bool) -> dict[str, Any]:
         if entry.state != "running":

@@ -30,6 +30,7 @@ THREADS = 4
 MOST_WAITING = 64
 _CHUNK = 1 << 20
 _MOST_ASKED = 1 << 20
+_MOST_CELLS = 1000
 _RUN = r"runs/([^/]+)/([^/]+)/([^/]+)"
 
 T = TypeVar("T")
@@ -102,7 +103,8 @@ class Route(APIHandler):
         if not path:
             return None
         ask = self.get_query_argument
-        return self.answers.reference(path, ask("notebook_id", None), ask("kernel_id", None))
+        cells = [cell for cell in ask("cells", "").split(",") if cell]
+        return self.answers.reference(path, ask("notebook_id", None), ask("kernel_id", None), cells[:_MOST_CELLS])
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """One sentence as JSON; a foreign error is in the server's log only."""
@@ -174,7 +176,9 @@ class Notebook(Route):
         path = body.get("path")
         if not isinstance(path, str):
             raise Refusal(400, "InvalidInput", "path is missing: give the notebook's path.")
-        self.reply(await self.work.do(self.answers.name_notebook, path, body.get("notebook_id")))
+        told = body.get("cells")
+        cells = [cell for cell in told if isinstance(cell, str)] if isinstance(told, list) else []
+        self.reply(await self.work.do(self.answers.name_notebook, path, body.get("notebook_id"), cells[:_MOST_CELLS]))
 
 
 class OneRun(Route):

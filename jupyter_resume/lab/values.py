@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from .. import cell
 from ..curve import Curve
 from ..origin import NotebookRef, Origin
 from ..store.catalog import CatalogEntry
@@ -28,6 +29,7 @@ def row_of_entry(entry: CatalogEntry, places: Places, mine: bool) -> dict[str, A
         "writer": None,
         "last_file": None,
         "rows_lost": 0,
+        "cell": None,
     }
 
 
@@ -37,6 +39,7 @@ def row_of_tail(
     """A run as its record stands."""
     point = tail.point
     last = max(point.files.values(), key=lambda file: file.saved_at, default=None)
+    in_cell = cell.of(point.meta)
     return {
         **_names(CatalogEntry.of(point), places, mine),
         "state": state,
@@ -46,6 +49,7 @@ def row_of_tail(
         "writer": short(str(owner), 300) if owner else None,
         "last_file": last and {name: getattr(last, name) for name in ("name", "size", "saved_at", "step")},
         "rows_lost": damaged,
+        "cell": in_cell and {**asdict(in_cell), "running": in_cell.running and point.state == "running"},
     }
 
 

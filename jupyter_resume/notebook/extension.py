@@ -7,13 +7,14 @@ import atexit
 from IPython.core.interactiveshell import InteractiveShell
 
 from .._run import Run
-from . import completion, live, session
+from . import cells, completion, live, session
 from .magics import ResumeMagics
 
 
 def load(shell: InteractiveShell) -> None:
     """Add the magics, TAB completion, and the live view of runs."""
     session.install()
+    cells.follow(shell)
     shell.register_magics(ResumeMagics)  # the shell makes the instance, and keeps it in its registry
     if shell.Completer is not None and completion.complete not in shell.Completer.custom_matchers:
         shell.Completer.custom_matchers.append(completion.complete)
@@ -26,7 +27,7 @@ def load(shell: InteractiveShell) -> None:
 
 
 def unload(shell: InteractiveShell) -> None:
-    """Take all of it out; open runs stay open."""
+    """Take all of it out; open runs stay open, and it stays known which cell they are in."""
     live.end_all()
     atexit.unregister(live.flush_all)
     for name in [name for name in shell.magics_manager.magics["line"] if name.startswith("wb_")]:

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import origin
-from ..origin import NotebookRef, read_notebook
+from ..origin import NotebookRef, read_notebook, with_cells
+from . import cells
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -35,16 +36,22 @@ Finder = Callable[["InteractiveShell"], "str | None"]
 
 
 def install() -> None:
-    """Let runs begun in this process be found by their notebook."""
+    """Let runs begun in this process be found by their notebook, and by the cell of it that they are in."""
     if find not in origin.finders:
         origin.finders.insert(0, find)
+    if (shell := _shell()) is not None:
+        cells.follow(shell)
 
 
 def find() -> NotebookRef | None:
     """The notebook of this process's kernel; None outside a kernel."""
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython else None
+    shell = _shell()
     return None if shell is None else find_in(shell)
+
+
+def _shell() -> InteractiveShell | None:
+    ipython = sys.modules.get("IPython")
+    return ipython.get_ipython() if ipython else None
 
 
 def find_in(shell: InteractiveShell, given: str | None = None) -> NotebookRef | None:
@@ -64,10 +71,9 @@ def find_in(shell: InteractiveShell, given: str | None = None) -> NotebookRef | 
                 break
     if path:
         path = os.path.realpath(path)
-    notebook_id, cells = read_notebook(Path(path)) if path else (None, None)
-    if cells is not None and (cell := _cell_id(shell)):  # it may not be saved yet
-        cells = tuple(dict.fromkeys((*cells, cell)))
-    return NotebookRef(path, source, notebook_id, _kernel_id(), cells or ())
+    notebook_id, saved = read_notebook(Path(path)) if path else (None, None)
+    cell = _cell_id(shell)
+    return NotebookRef(path, source, notebook_id, _kernel_id(), with_cells(saved, [cell] if cell else ()), cell)
 
 
 def _from_environment(shell: InteractiveShell) -> str | None:
@@ -102,8 +108,8 @@ def _from_jupyter(shell: InteractiveShell) -> str | None:
     if not path or not path.endswith(".ipynb") or _kernel_id() is None:
         return None
     if os.path.exists(path):
-        cell, cells = _cell_id(shell), read_notebook(Path(path))[1]
-        if cell is None or cells is None or cell in cells:
+        cell, saved = _cell_id(shell), read_notebook(Path(path))[1]
+        if cell is None or saved is None or cell in saved:
             return path
     return _from_server() or path
 

@@ -205,9 +205,14 @@ class Catalog:
         found = self._use(lambda db: db.execute(asked, (notebook_id,)).fetchone())
         return str(found[0]) if found else None
 
-    def last_of(self, notebook_id: str) -> CatalogEntry | None:
-        """The run that the notebook of this id worked on last."""
-        found = self._use(lambda db: _select(db, "WHERE notebook_id = ? ORDER BY updated DESC LIMIT 1", notebook_id))
+    def last_of(self, notebook_id: str, path: str) -> CatalogEntry | None:
+        """The run that the notebook of this id worked on last; else at this path, before it was given the id."""
+        where = (
+            "WHERE notebook_id = ?1 OR (notebook_id IS NULL AND origin_path = ?2 AND created <= "
+            "(SELECT at FROM notebooks WHERE path = ?2 AND notebook_id = ?1)) "
+            "ORDER BY notebook_id IS NULL, updated DESC LIMIT 1"
+        )
+        found = self._use(lambda db: _select(db, where, notebook_id, _text(path)))
         return found[0] if found else None
 
     def name_notebook(self, path: str, notebook_id: str, replace: bool) -> str:

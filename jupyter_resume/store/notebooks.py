@@ -17,6 +17,8 @@ from ..errors import StoreError
 from ..origin import NotebookRef, Origin, alike, read_notebook
 from .catalog import Catalog
 
+_TO_BE_GIVEN = "?"  # stands for the id of a copy that has none yet: no notebook's
+
 
 @dataclass(frozen=True)
 class Recognised:
@@ -28,17 +30,10 @@ class Recognised:
 
 def recognise(catalog: Catalog, notebook: NotebookRef, lives: Callable[[str, str], bool] | None = None) -> Recognised:
     """Which notebook this is; its ``notebook_id`` is what its metadata say. Noted in the catalog. Raises StoreError."""
-    here, told = catalog.notebook_at(notebook.path), notebook.notebook_id
-    if told is None:
-        if here is None or not _fits(catalog, here, notebook):
-            fresh = secrets.token_hex(8)
-            return Recognised(catalog.name_notebook(notebook.path, fresh, replace=here is not None))
-        return Recognised(catalog.name_notebook(notebook.path, here, replace=False))
-    before = catalog.place_of(told)
-    if before in (None, notebook.path) or not (lives or _lives)(before, told) or _one_file(before, notebook.path):
-        return Recognised(catalog.name_notebook(notebook.path, told, replace=here != told))
-    fresh = here if here not in (None, told) else secrets.token_hex(8)
-    return Recognised(catalog.name_notebook(notebook.path, fresh, replace=here != fresh), copy_of=before)
+    here = catalog.notebook_at(notebook.path)
+    own, copy_of = _identify(catalog, notebook, here, lives or _lives)
+    own = own or secrets.token_hex(8)
+    return Recognised(catalog.name_notebook(notebook.path, own, replace=here not in (None, own)), copy_of)
 
 
 def known(catalog: Catalog, whence: Origin) -> Origin:
@@ -48,15 +43,36 @@ def known(catalog: Catalog, whence: Origin) -> Origin:
     try:
         if whence.notebook_id is not None:
             return replace(whence, notebook_id=recognise(catalog, whence).notebook_id)
-        here = catalog.notebook_at(whence.path)
-        return replace(whence, notebook_id=here) if here and _fits(catalog, here, whence) else whence
+        return seen(catalog, whence)
     except StoreError:  # the catalog cannot be used: the notebook is found by its path and its cells
         return whence
 
 
+def seen(catalog: Catalog, notebook: NotebookRef) -> NotebookRef:
+    """A notebook as `known` would have it, for one who only looks: nothing is noted."""
+    try:
+        own, copy_of = _identify(catalog, notebook, catalog.notebook_at(notebook.path), _lives)
+    except StoreError:
+        return notebook
+    return replace(notebook, notebook_id=own or (_TO_BE_GIVEN if copy_of else None))
+
+
+def _identify(
+    catalog: Catalog, notebook: NotebookRef, here: str | None, lives: Callable[[str, str], bool]
+) -> tuple[str | None, str | None]:
+    """The id that a notebook has, if any, and the path of its original; ``here``: what its path is noted with."""
+    told = notebook.notebook_id
+    if told is None:
+        return (here, None) if here and _fits(catalog, here, notebook) else (None, None)
+    before = catalog.place_of(told)
+    if before in (None, notebook.path) or not lives(before, told) or _one_file(before, notebook.path):
+        return told, None
+    return (here if here != told else None), before
+
+
 def _fits(catalog: Catalog, notebook_id: str, notebook: NotebookRef) -> bool:
     """Whether a notebook whose metadata say nothing may be the one that had this id at its path."""
-    last = catalog.last_of(notebook_id)
+    last = catalog.last_of(notebook_id, notebook.path)
     then = last.origin if last else None
     return not isinstance(then, NotebookRef) or alike(notebook.cells, then.cells)
 

@@ -4,7 +4,7 @@ import { INotebookTracker, NotebookPanel } from '@jupyterlab/notebook';
 import { IDisposable } from '@lumino/disposable';
 import { Poll } from '@lumino/polling';
 import { ISignal, Signal } from '@lumino/signaling';
-import { carried } from './identity';
+import { asOpen } from './identity';
 import { IRunView } from './run';
 import * as server from './server';
 import { IDeath, Watch } from './watch';
@@ -241,10 +241,7 @@ export class Follower implements IDisposable {
   }
 
   private async _askWhose(watch: Watch): Promise<void> {
-    const { panel } = watch;
-    const kernel = panel.sessionContext.session?.kernel?.id ?? null;
-    const id = carried(panel)?.notebook_id ?? null;
-    const answer = await server.belonging(watch.path, id, kernel, this._belongingTag);
+    const answer = await server.belonging(asOpen(watch.panel), this._belongingTag);
     if (watch === this._current && answer.fresh) {
       this._belonging = answer.fresh;
       this._belongingTag = answer.tag;

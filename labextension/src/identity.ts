@@ -2,9 +2,11 @@
 
 import { NotebookPanel } from '@jupyterlab/notebook';
 import { object } from './run';
+import type { INotebook } from './server';
 
 export const KEY = 'jupyter_resume';
 const VERSION = 1;
+const MOST_CELLS = 100; // in an address; the server knows those that are saved
 
 /** What a notebook carries: its own id, and the path of its last run. */
 export interface ICarried {
@@ -21,6 +23,17 @@ export function carried(panel: NotebookPanel | null | undefined): ICarried | nul
       run: typeof from.run === 'string' && from.run.split('/').length === 3 ? from.run : null
     }
   );
+}
+
+/** A notebook as it is open; its cells tell it from another that lay at its path, also before they are saved. */
+export function asOpen(panel: NotebookPanel): INotebook {
+  const { context, content, sessionContext } = panel;
+  return {
+    path: context.path,
+    notebook_id: carried(panel)?.notebook_id ?? null,
+    kernel_id: sessionContext.session?.kernel?.id ?? null,
+    cells: context.isReady ? content.widgets.slice(0, MOST_CELLS).map(cell => cell.model.id) : []
+  };
 }
 
 /**

@@ -1,4 +1,6 @@
-/** Which cells are run again to resume: a pure function of the notebook's cells. */
+/** Which cells are run again to resume: a pure function of the notebook's cells, and of the one that the run was in. */
+
+import { IInCell } from './run';
 
 /** The tag by which a user chooses the cells. */
 export const TAG = 'resume';
@@ -11,22 +13,28 @@ export interface ICell {
 }
 
 export interface IPlan {
-  /** How the cells were chosen: by their tag, by the cell that was running, or all for want of both. */
-  by: 'tag' | 'running' | 'all';
+  /**
+   * How the cells were chosen: by their tag; by the cell that was running, or else the one in which the run moved last;
+   * all as that one is not in the notebook, or as it is not known.
+   */
+  by: 'tag' | 'running' | 'last' | 'gone' | 'all';
   cells: readonly ICell[];
 }
 
 /**
- * The cells to run, in order: those tagged `resume`, else from the top to the cell that was running.
+ * The cells to run, in order: those tagged `resume`, else from the top to the one that the run was in.
  *
  * Empty cells are left out, so that a plan shows what will happen and nothing else.
  */
-export function plan(cells: readonly ICell[], running: string | null): IPlan {
+export function plan(cells: readonly ICell[], inCell: Pick<IInCell, 'id' | 'running'> | null): IPlan {
   const code = cells.filter(cell => cell.code && cell.source.trim() !== '');
   const tagged = code.filter(cell => cell.tags.includes(TAG));
   if (tagged.length) {
     return { by: 'tag', cells: tagged };
   }
-  const last = code.findIndex(cell => cell.id === running);
-  return last < 0 ? { by: 'all', cells: code } : { by: 'running', cells: code.slice(0, last + 1) };
+  if (!inCell) {
+    return { by: 'all', cells: code };
+  }
+  const last = code.findIndex(cell => cell.id === inCell.id);
+  return last < 0 ? { by: 'gone', cells: code } : { by: inCell.running ? 'running' : 'last', cells: code.slice(0, last + 1) };
 }

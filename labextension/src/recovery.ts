@@ -4,7 +4,8 @@ import { NotebookPanel } from '@jupyterlab/notebook';
 import { ITranslator } from '@jupyterlab/translation';
 import { ISignal, Signal } from '@lumino/signaling';
 import { claim } from './claim';
-import { planOf, resume } from './resume';
+import { IPlan } from './plan';
+import { planNow, resume } from './resume';
 import { IDeath, Watch } from './watch';
 
 /** What the settings say; `pause` in seconds. */
@@ -26,6 +27,13 @@ export interface IRecovery {
   due: number;
   /** Which attempt by itself this is, from 1; 0 before the first. */
   attempt: number;
+}
+
+/** What a resume is to be; see `Recoveries.resume`. */
+export interface IWanted {
+  cells?: IPlan;
+  chosen?: string;
+  alone?: boolean;
 }
 
 /** Nothing has been done about it. */
@@ -67,10 +75,10 @@ export class Recoveries {
   }
 
   /**
-   * Resume now. `chosen`: the run that the cells shall continue, if it is not the notebook's own; `alone`: only if no
-   * other page does.
+   * Resume now. `cells`: those that were shown; `chosen`: the run that they shall continue, if it is not the
+   * notebook's own; `alone`: only if no other page does.
    */
-  async resume(watch: Watch, chosen?: string, alone = false): Promise<void> {
+  async resume(watch: Watch, { cells, chosen, alone = false }: IWanted = {}): Promise<void> {
     const { phase } = this.of(watch);
     if (phase === 'waiting' || (phase === 'running' && !chosen)) {
       return;
@@ -78,7 +86,7 @@ export class Recoveries {
     this._stop(watch);
     this._set(watch, { phase: 'waiting', why: '' });
     try {
-      await resume(watch, planOf(watch), {
+      await resume(watch, cells ?? (await planNow(watch, chosen)), {
         chosen,
         alone,
         translator: this._translator,
@@ -126,7 +134,7 @@ export class Recoveries {
   /** By itself; in one tab only, if several have the notebook open. */
   private async _goOn(watch: Watch, death: IDeath): Promise<void> {
     if (watch.death?.at === death.at && (await claim(watch.path))) {
-      await this.resume(watch, undefined, true);
+      await this.resume(watch, { alone: true });
     } else {
       this._cancel(watch);
     }

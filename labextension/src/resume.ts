@@ -4,15 +4,19 @@ import { ISessionContext } from '@jupyterlab/apputils';
 import { Cell } from '@jupyterlab/cells';
 import { NotebookActions, NotebookPanel } from '@jupyterlab/notebook';
 import { ITranslator } from '@jupyterlab/translation';
+import { asOpen } from './identity';
 import { ICell, IPlan, plan } from './plan';
-import { object } from './run';
-import { Watch } from './watch';
+import { IInCell, IRunRow, object } from './run';
+import * as server from './server';
+import { ISeen, Watch } from './watch';
 
 /** Milliseconds that a kernel has to come back before we say that it does not. */
 const PATIENCE = 120_000;
 /** Milliseconds before a connection that says nothing is made anew, the first time. */
 const RECONNECT = 4000;
 const AT_ONCE = 500;
+/** Milliseconds in which the server is to say which cell the run was in. */
+const SOON = 3000;
 
 /** What is being done about a resume: waiting for the kernel, running the cells; or why it went wrong. */
 export interface IProgress {
@@ -20,9 +24,31 @@ export interface IProgress {
   why: string;
 }
 
-/** The cells that resuming this notebook will run. */
-export function planOf(watch: Watch): IPlan {
-  return plan(watch.panel.content.widgets.map(described), watch.running);
+/**
+ * The cells that resuming a run in this notebook will run; `row`: what the server says of the run, as far as it does.
+ *
+ * Which cell the run was in is said by its record, so that any page knows it; what this page saw later counts more.
+ */
+export function planOf(watch: Watch, row: Pick<IRunRow, 'path' | 'cell'> | null): IPlan {
+  return plan(watch.panel.content.widgets.map(described), inCell(row, watch.seen));
+}
+
+/** As `planOf`, with the server asked now: of the run `chosen`, else of the notebook's own. */
+export async function planNow(watch: Watch, chosen?: string): Promise<IPlan> {
+  const late = new Promise<null>(resolve => setTimeout(resolve, SOON, null));
+  const row = await Promise.race([rowOf(watch, chosen), late]).catch(() => null);
+  return planOf(watch, row ?? (chosen ? { path: chosen, cell: null } : null));
+}
+
+async function rowOf(watch: Watch, chosen?: string): Promise<IRunRow | null> {
+  const path = chosen ?? (await server.belonging(asOpen(watch.panel), '')).fresh?.run?.path;
+  return path ? ((await server.run(path, null, '')).fresh?.row ?? null) : null;
+}
+
+function inCell(row: Pick<IRunRow, 'path' | 'cell'> | null, seen: ISeen | null): Pick<IInCell, 'id' | 'running'> | null {
+  const ours = seen && (!row || !seen.run || seen.run === row.path) ? seen : null;
+  const said = row?.cell ?? null;
+  return said && ours && ours.id !== said.id && ours.at > said.at ? ours : (said ?? ours);
 }
 
 function described({ model }: Cell): ICell {

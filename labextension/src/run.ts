@@ -43,6 +43,14 @@ export interface IFile {
   saved_at: number | null;
 }
 
+/** The cell that a run is in: which ran with it when its kernel ended, or in which it moved last. */
+export interface IInCell {
+  id: string;
+  running: boolean;
+  /** When that was so, in Unix seconds by the kernel's clock. */
+  at: number;
+}
+
 /** Where a run was begun: a notebook (its path in the file browser, if it lies there) or a program. */
 export interface IOrigin {
   kind: string;
@@ -65,6 +73,8 @@ export interface IRunRow {
   origin: IOrigin | null;
   last_file: IFile | null;
   rows_lost: number;
+  /** Null where the server does not know it, or is too old to say. */
+  cell: IInCell | null;
   /** Whether it is the run of the notebook that was asked for. */
   mine: boolean;
 }
@@ -147,9 +157,15 @@ export function readRow(data: unknown): IRunRow[] {
       origin: origin && { kind: text(origin.kind), label: text(origin.label), path: text(origin.path) || null },
       last_file: readFile(from.last_file)[0] ?? null,
       rows_lost: number(from.rows_lost),
+      cell: readInCell(from.cell),
       mine: from.mine === true
     }
   ];
+}
+
+function readInCell(data: unknown): IInCell | null {
+  const from = object(data);
+  return from && typeof from.id === 'string' ? { id: from.id, running: from.running === true, at: number(from.at) } : null;
 }
 
 export function object(data: unknown): Loose | null {

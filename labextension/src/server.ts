@@ -14,6 +14,14 @@ const PATIENCE = 20_000;
 /** What went wrong: nothing answers, the routes are not there or too old, they say no, or they break. */
 export type Trouble = 'offline' | 'absent' | 'older' | 'refused' | 'broken';
 
+/** A notebook as a page has it open: where it lies, the id that it carries, its kernel's, and its cells'. */
+export interface INotebook {
+  path: string;
+  notebook_id: string | null;
+  kernel_id?: string | null;
+  cells: readonly string[];
+}
+
 /** A request that failed; `kind` is the server's own word for why. */
 export class ServerError extends Error {
   constructor(
@@ -50,6 +58,7 @@ export interface IDetail {
 export interface IRunsAsked {
   notebook?: string;
   notebook_id?: string;
+  cells?: string;
   only?: 'mine';
   entity?: string;
   project?: string;
@@ -81,9 +90,9 @@ export async function hello(): Promise<string> {
   return version;
 }
 
-/** Which runs belong to the notebook of this path. */
-export function belonging(path: string, id: string | null, kernel: string | null, tag: string): Promise<IAnswer<IBelonging>> {
-  const query = { path, notebook_id: id ?? undefined, kernel_id: kernel ?? undefined };
+/** Which runs belong to a notebook. */
+export function belonging({ path, notebook_id, kernel_id, cells }: INotebook, tag: string): Promise<IAnswer<IBelonging>> {
+  const query = { path, notebook_id: notebook_id ?? undefined, kernel_id: kernel_id ?? undefined, cells: cells.join(',') };
   return look(address(['notebook'], query), tag, data => {
     const from = object(data);
     return from && { run: readRow(from.run)[0] ?? null, runs: list(from.runs).flatMap(readRow) };
@@ -91,8 +100,8 @@ export function belonging(path: string, id: string | null, kernel: string | null
 }
 
 /** The id that this notebook has: the one it carries, or a new one for a copy beside its original. */
-export async function notebookId(path: string, id: string | null): Promise<string> {
-  return text((await tell('PUT', address(['notebook']), { path, notebook_id: id })).notebook_id);
+export async function notebookId(notebook: INotebook): Promise<string> {
+  return text((await tell('PUT', address(['notebook']), notebook)).notebook_id);
 }
 
 /** A run in full: `before` brought up to date. */
@@ -123,6 +132,11 @@ function readDetail(data: unknown, before: IDetail | null): IDetail | null {
     loaded: maybe(history?.loaded) ?? 1,
     cursor: text(from.cursor)
   };
+}
+
+/** To ask for the runs of a notebook. */
+export function ofNotebook({ path, notebook_id, cells }: INotebook): IRunsAsked {
+  return { notebook: path, notebook_id: notebook_id ?? undefined, cells: cells.join(',') };
 }
 
 /** Past runs from `offset` on, newest first. */

@@ -5,7 +5,7 @@ import { Kernel, KernelMessage } from '@jupyterlab/services';
 import { IDisposable } from '@lumino/disposable';
 import { ISignal, Signal } from '@lumino/signaling';
 import { memory } from './memory';
-import { IRunView, MIME, readView } from './run';
+import { IInCell, IRunView, MIME, maybe, object, readView, text } from './run';
 
 /** A kernel that went away with a run in it. */
 export interface IDeath {
@@ -15,6 +15,11 @@ export interface IDeath {
   view: IRunView | null;
   /** Whether a new kernel is there to go on in. */
   ready: boolean;
+}
+
+/** What a page saw of the cell that a run is in; `run` and `at` are of the run's last message, if it sent any. */
+export interface ISeen extends IInCell {
+  run: string | null;
 }
 
 const DIED: Kernel.Status[] = ['autorestarting', 'dead'];
@@ -46,9 +51,16 @@ export class Watch implements IDisposable {
     return this._death;
   }
 
-  /** The id of the cell in which the run moved last, or which ran when the kernel died; also before a reload. */
-  get running(): string | null {
-    return memory.get(this._key);
+  /** The cell in which a run moved last, or which ran when the kernel died; also before a reload. */
+  get seen(): ISeen | null {
+    let said: unknown = null;
+    try {
+      said = JSON.parse(memory.get(this._key) ?? 'null');
+    } catch {
+      // not ours
+    }
+    const from = object(said);
+    return from && text(from.id) ? { id: text(from.id), running: true, at: maybe(from.at) ?? 0, run: text(from.run) || null } : null;
   }
 
   /** How many cells have ended. */
@@ -83,7 +95,7 @@ export class Watch implements IDisposable {
   }
 
   private get _key(): string {
-    return `running:${this.path}`;
+    return `cell:${this.path}`;
   }
 
   private _onMessage(_: unknown, message: KernelMessage.IMessage): void {
@@ -137,7 +149,8 @@ export class Watch implements IDisposable {
   /** Which cell runs now. It is kept through a reload of the page: a death may be seen only afterwards. */
   private _remember(): void {
     if (this._queue[0] !== undefined) {
-      memory.set(this._key, this._queue[0]);
+      const { path: run = null, at = 0 } = this._live ?? {};
+      memory.set(this._key, JSON.stringify({ id: this._queue[0], run, at }));
     }
   }
 

@@ -2,7 +2,7 @@
 
 import { JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
 import { UUID } from '@lumino/coreutils';
-import { carried, carry } from '../identity';
+import { asOpen, carried, carry } from '../identity';
 import * as server from '../server';
 import { IFollower } from '../tokens';
 import { Watch } from '../watch';
@@ -36,9 +36,9 @@ export const identity: JupyterFrontEndPlugin<void> = {
 
 /** The id that the notebook is to have: the server tells a copy from its original; without one it keeps its own. */
 async function idOf(watch: Watch): Promise<string> {
-  const own = carried(watch.panel)?.notebook_id ?? null;
-  const told = await server.notebookId(watch.path, own).catch(() => '');
-  return told || own || UUID.uuid4();
+  const notebook = asOpen(watch.panel);
+  const told = await server.notebookId(notebook).catch(() => '');
+  return told || notebook.notebook_id || UUID.uuid4();
 }
 
 async function write(watch: Watch, run: string): Promise<void> {

@@ -25,7 +25,7 @@ export function Death({ situation }: { situation: ISituation }): JSX.Element | n
   if (!watch || !view || recovery.phase === 'running') {
     return null;
   }
-  const plan = planOf(watch);
+  const plan = planOf(watch, detail?.row ?? null);
   const lost = detail?.row.rows_lost;
   const file = detail?.row.last_file ?? null;
   const lastStep = detail ? detail.row.last_step : view.step - 1;
@@ -67,7 +67,7 @@ function Answer({ situation, plan, recovery }: { situation: ISituation; plan: IP
   if (!recoveries) {
     return <p>{trans.__('Resuming is switched off here: run the cells below again to go on.')}</p>;
   }
-  const go = () => void (watch && recoveries.resume(watch));
+  const go = () => void (watch && recoveries.resume(watch, { cells: plan }));
   const { limit } = recoveries.automatic;
   if (recovery.phase === 'waiting') {
     return <p aria-live="polite">{trans.__('Waiting for the kernel to come back…')}</p>;

@@ -5,7 +5,7 @@ import type { TranslationBundle } from '@jupyterlab/translation';
 import * as React from 'react';
 import { IPlan } from '../plan';
 import { Recoveries } from '../recovery';
-import { free, planOf } from '../resume';
+import { free, planNow } from '../resume';
 import { Watch } from '../watch';
 import { short } from '../words';
 
@@ -17,6 +17,16 @@ export function Cells({ plan, trans }: { plan: IPlan; trans: TranslationBundle }
   const why = {
     tag: trans._n('Resume runs the cell tagged “resume”:', 'Resume runs the %1 cells tagged “resume”:', number),
     running: trans._n('Resume runs the cell that was running:', 'Resume runs %1 cells, from the top to the one that was running:', number),
+    last: trans._n(
+      'Resume runs the cell in which the run moved last:',
+      'Resume runs %1 cells, from the top to the one in which the run moved last:',
+      number
+    ),
+    gone: trans._n(
+      'Resume runs the one cell of this notebook, as the cell that the run was in is not there:',
+      'Resume runs all %1 cells of this notebook, as the cell that the run was in is not there:',
+      number
+    ),
     all: trans._n('Resume runs the one cell of this notebook:', 'Resume runs all %1 cells, as it is not known which was running:', number)
   }[plan.by];
   return (
@@ -44,7 +54,7 @@ export async function askAndResume(
   run?: { path: string; name: string }
 ): Promise<void> {
   const busy = !free(watch.panel);
-  const plan = planOf(watch);
+  const plan = await planNow(watch, run?.path);
   const possible = !busy && plan.cells.length > 0;
   const no = Dialog.cancelButton({ label: possible ? trans.__('Cancel') : trans.__('Close') });
   const answer = await showDialog({
@@ -55,6 +65,6 @@ export async function askAndResume(
     buttons: possible ? [no, Dialog.okButton({ label: trans.__('Resume') })] : [no]
   });
   if (answer.button.accept && possible) {
-    await recoveries.resume(watch, run?.path);
+    await recoveries.resume(watch, { cells: plan, chosen: run?.path });
   }
 }

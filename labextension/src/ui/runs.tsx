@@ -3,7 +3,7 @@
 import { Poll } from '@lumino/polling';
 import * as React from 'react';
 import { ISituation } from '../follow';
-import { carried } from '../identity';
+import { asOpen } from '../identity';
 import { IRunRow, IRunView } from '../run';
 import * as server from '../server';
 import { age, clock, count } from '../words';
@@ -26,7 +26,7 @@ export function Runs({ situation }: { situation: ISituation }): JSX.Element {
   const q = useSettled(typed.trim(), SETTLED);
   const asked = React.useMemo<server.IRunsAsked>(
     () => ({
-      ...(watch ? { notebook: watch.path, notebook_id: carried(watch.panel)?.notebook_id ?? undefined } : {}),
+      ...(watch ? server.ofNotebook(asOpen(watch.panel)) : {}),
       ...(reach === 'notebook' ? { only: 'mine' } : {}),
       ...(reach === 'project' ? { entity, project } : {}),
       q
