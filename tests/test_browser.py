@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from .lab import JupyterServer
+from .lab import JupyterServer, need
 
 sync_api = pytest.importorskip("playwright.sync_api")
 
@@ -234,7 +234,7 @@ def test_a_notebook_that_is_not_trusted_still_shows_what_matters(lab: Lab, brows
 
 
 def test_the_view_is_shown_in_notebook_7_too(tmp_path: Path, browser: Any) -> None:
-    pytest.importorskip("notebook", reason="Notebook 7 is not installed")
+    need("notebook")
     environment = {"JUPYTER_RESUME_HOME": str(tmp_path / "store")} | without(tmp_path, "jupyter-resume:renderer")
     with JupyterServer(tmp_path / "root", env=environment, app="notebook") as server:
         server.create_notebook("n.ipynb", [BEGIN, "for n in range(9): run.log({'loss': 1 / (n + 1)})\nrun.finish()"])
