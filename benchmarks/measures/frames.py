@@ -12,11 +12,11 @@ from jupyter_resume.store.writer import Writer
 
 from ..bench import Bench
 from ..jupyter import log, written
-from ..pages import PANEL, STEP, browsed, lacking, made_notebook, open_notebook, open_panel
+from ..pages import PANEL, PATIENCE, STEP, browsed, lacking, made_notebook, open_notebook, open_panel
 from ..results import Result
 from ..tools import OURS
 
-_METRICS = 12
+_METRICS = 6
 _CASE = "longest frame"
 _REST = "at rest, panel closed"
 _RECORD = """
@@ -72,7 +72,7 @@ def _acts(page: Any, writer: Writer, seconds: float) -> Iterator[tuple[str, Call
 
     def open_() -> None:
         open_panel(page)
-        page.wait_for_function(_WHOLE)
+        page.wait_for_function(_WHOLE, timeout=5000 * PATIENCE)
 
     def scroll() -> None:
         page.locator(PANEL).hover()

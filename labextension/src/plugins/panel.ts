@@ -4,6 +4,7 @@ import { ILabShell, ILayoutRestorer, JupyterFrontEnd, JupyterFrontEndPlugin } fr
 import { Clipboard, ICommandPalette } from '@jupyterlab/apputils';
 import { INotebookTracker, NotebookActions } from '@jupyterlab/notebook';
 import { ITranslator, nullTranslator } from '@jupyterlab/translation';
+import { addIcon, refreshIcon } from '@jupyterlab/ui-components';
 import { resumeIcon } from '../icon';
 import { CATEGORY, DOMAIN, IFollower, IRecoveries } from '../tokens';
 import { Sidebar } from '../ui/sidebar';
@@ -57,12 +58,14 @@ export const panel: JupyterFrontEndPlugin<void> = {
     commands.addCommand('jupyter-resume:refresh', {
       label: trans.__('Refresh the Run of This Notebook'),
       caption: trans.__('Ask the server now'),
+      icon: refreshIcon,
       isEnabled: () => sidebar.isVisible,
       execute: () => follower.refresh()
     });
     commands.addCommand('jupyter-resume:begin', {
       label: trans.__('Insert a Cell That Begins a Run'),
       caption: trans.__('Put %load_ext jupyter_resume and %wb_init at the top of the notebook'),
+      icon: addIcon,
       isEnabled: () => tracker.currentWidget !== null,
       execute: () => {
         const notebook = tracker.currentWidget?.content;
