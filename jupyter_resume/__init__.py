@@ -32,6 +32,13 @@ __all__ = ["Api", "ResumeError", "Run", "finish", "init", "log", "login", "resto
 
 _OF_THE_ACTIVE_RUN = {"run": _active.active, "config": _active.config, "summary": _active.summary}
 
+# What users of wandb reach for first.
+_OF_WANDB_ONLY = frozenset((
+    "Artifact", "Audio", "Histogram", "Html", "Image", "Object3D", "Settings", "Table", "Video", "agent", "alert",
+    "define_metric", "link_artifact", "log_artifact", "log_code", "log_model", "plot", "sweep", "unwatch",
+    "use_artifact", "use_model", "watch",
+))  # fmt: skip
+
 if "IPython" in sys.modules:  # a run that a notebook begins without %load_ext is to be found by its notebook too
     from .notebook import session
 
@@ -49,11 +56,15 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(".keras", __name__)
     if name == "__version__":
         return importlib.import_module("importlib.metadata").version("jupyter-resume")
+    if name in _OF_WANDB_ONLY:
+        raise AttributeError(
+            f"{name} of wandb is not here (yet): log() takes scalars; pictures, tables and models are files to save()."
+        )
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__, "keras", "__version__"])
+    return sorted({*__all__, "__version__", "errors", "keras", *(name for name in globals() if name.startswith("__"))})
 
 
 def load_ipython_extension(shell: InteractiveShell) -> None:

@@ -10,7 +10,7 @@ from . import restoring, settings
 from ._run import Run
 from .errors import NoRun
 from .files import Restored
-from .identity import RunPath
+from .identity import RunPath, as_given
 from .recorded import Recorded
 from .store.home import Store
 
@@ -135,7 +135,7 @@ def bring_back(
             "run_path='entity/project/run_id'."
         )
     defaults = settings.resolve({})
-    source = RunPath.parse(run_path, defaults.entity, defaults.project)
+    source = RunPath.parse(run_path, defaults.entity, defaults.project, clean=as_given)
     return restoring.restore_from(Store(), source, name, Path.cwd() if root is None else Path(root), replace)
 
 

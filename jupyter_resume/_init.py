@@ -119,6 +119,7 @@ def start(
     if run := _open_here(asked, asked_for, whence, choice):
         _active.remember(run)
         _describe(run, asked_for, changes)
+        _tell_of_mode(run, asked_for.mode)
         return run, False
     if asked_for.hint:
         notices.tell(asked_for.hint)
@@ -130,7 +131,7 @@ def start(
     for _ in range(_TRIES):
         found = _find(store, asked, asked_for, there, whence)
         path = found.point.path if found else RunPath(there.entity, asked_for.project, asked.run_id or generate_id())
-        there.ask(path, known=bool(found or asked.run_id))
+        there.ask(path, bool(found or asked.run_id), asked_for.run_id if asked.run_id else None)
         there.refuse_if_unsure(asked)
         exists = found.point.path if found else there.path if there.exists else None
         decision = _decide(asked, exists, whence)
@@ -195,6 +196,16 @@ def _open_here(asked: Asked, asked_for: Settings, whence: Origin, choice: str | 
                 return run
             run.close("interrupted")
     return None
+
+
+def _tell_of_mode(run: Run, asked: str) -> None:
+    """Say so if a run that goes on in place is to be where it is not: it stays as it was begun."""
+    begun = run.writer.point.mode
+    if asked != begun:
+        notices.tell(
+            f"run {run.path} was begun {begun} and goes on so, not {asked}: to change that, finish it (%wb_finish) and "
+            f"continue it by init(id={run.id!r}, resume='allow') or %wb_init --id {run.id} --resume allow."
+        )
 
 
 def _find(store: Store, asked: Asked, asked_for: Settings, there: There, whence: Origin) -> Tail | None:

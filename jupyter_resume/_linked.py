@@ -5,7 +5,7 @@ from __future__ import annotations
 from . import notices
 from ._described import Described
 from .errors import RunStopped
-from .identity import RunPath
+from .identity import DEFAULT_ENTITY, RunPath
 from .remote.base import RemoteFile
 from .store.writer import Writer
 from .sync.background import Background
@@ -38,8 +38,21 @@ class Linked(Described):
 
     @property
     def url(self) -> str | None:
-        """The run's page on its server; None for a run that is in this machine's store only."""
-        return self.link.syncing.remote.url_of(self.path_there) if self.link else None
+        """The run's page on its server; None for a run that is in this machine's store only.
+
+        Also None until the server has said which entity is meant, where none was given.
+        """
+        if self.link is None:
+            return None
+        syncing, path = self.link.syncing, self.path_there
+        if path.entity == DEFAULT_ENTITY and syncing.replica.storage_id is None and not syncing.verified:
+            return None
+        return syncing.remote.url_of(path)
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more becomes of it here: it is closed, and its server was sent what it would take."""
+        return self.closed and (self.link is None or self.link.closed)
 
     @property
     def files_there(self) -> dict[str, RemoteFile]:

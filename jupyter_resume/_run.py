@@ -16,7 +16,7 @@ from ._exit import exit_code_of
 from ._linked import Linked
 from .errors import InvalidValue, ResumeError, StoreError, UnsafeName
 from .files import Restored
-from .identity import RunPath
+from .identity import RunPath, as_given
 from .keeper import keeper
 from .origin import Origin
 from .recorded import Recorded
@@ -207,7 +207,7 @@ class Run(Linked):
         root: str | os.PathLike[str] | None = None,
     ) -> Restored:
         """As `restore`, but returns what was restored instead of an open file."""
-        source = self.run_path if run_path is None else RunPath.parse(run_path, self.entity, self.project)
+        source = self.run_path if run_path is None else RunPath.parse(run_path, self.entity, self.project, as_given)
         into = self._dir if root is None else Path(root)
         try:
             if source in (self.run_path, self.path_there):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from . import notices
 from ._run import Run
 from .errors import RemoteError, RunInUse
-from .identity import DEFAULT_ENTITY, RunPath
+from .identity import DEFAULT_ENTITY, RunPath, ids_there
 from .policy import Asked, Policy
 from .remote.base import Remote, RemotePoint
 from .settings import Settings
@@ -65,14 +65,21 @@ class There:
         """Whether the server has the run, and something was ever written to it."""
         return self.point is not None and self.point.started
 
-    def ask(self, path: RunPath, known: bool) -> None:
-        """Ask for the run that is at ``path`` here; ``known`` is False for an id that was made just now."""
+    def ask(self, path: RunPath, known: bool, given: str | None = None) -> None:
+        """Ask for the run that is at ``path`` here; ``known`` is False for an id that was made just now.
+
+        ``given``: the id as it was asked for, which another client may have left as it is.
+        """
         if self.server is None:
             return
         self.file = self.store.replica(path, self.base_url)
         self.replica = self.file.load() or Replica(self.base_url, path_there(path, self.server.entity))
+        self.point = self.server.ask(self.replica.path) if known else None
+        if self.point is None and given is not None and ids_there(given)[1:] == (self.replica.path.run_id,):
+            as_given = replace(self.replica.path, run_id=given)
+            if (point := self.server.ask(as_given)) is not None:
+                self.point, self.replica.path = point, as_given
         self.path = self.replica.path
-        self.point = self.server.ask(self.path) if known else None
 
     def refuse_if_unsure(self, asked: Asked) -> None:
         """Raise why the server cannot be asked, if the policy cannot do without its answer."""
@@ -103,7 +110,9 @@ class There:
             return result.rewound_to
         assert found is not None
         assert self.point is not None
+        assert self.file is not None
         if self.choice != "fork":
+            self.file.note(self.replica)
             raise diverged(path, self.base_url, result.diverged, self.point)
         self.forked = fork(self.store, found, self.replica, result.diverged, self.point, remote, label)
         return None

@@ -87,7 +87,8 @@ class Api:
         """The run that a text means here; see `run`."""
         whole = isinstance(text, str) and text.strip("/").count("/") >= 2
         entity = DEFAULT_ENTITY if whole else self._source.entity()
-        path = RunPath.parse(text, entity, settings.resolve({"mode": "local"}).project)
+        project = settings.resolve({"mode": "local"}).project
+        path = RunPath.parse(text, entity, project, clean=self._source.id_there)
         return replace(path, entity=self._source.entity_there(path.entity))
 
     def _project(self, text: str | None) -> tuple[str, str]:

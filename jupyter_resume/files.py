@@ -115,9 +115,11 @@ def missing(run: RunPath, name: str, known: Collection[str]) -> FileMissing:
     """The error for a file that a run does not have, with the nearest of those that it has."""
     import difflib
 
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or sorted(known)[:5]
-    hint = f"did you mean {', '.join(map(repr, near))}?" if near else "the run has no saved files."
-    return FileMissing(f"Run {run} has no file {name!r}: {hint}", name=name, near=near)
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+    named = ", ".join(map(repr, near or sorted(known)[:5]))
+    more = f" and {len(known) - 5:,} more" if len(known) > 5 else ""
+    hint = f"did you mean {named}?" if near else f"it has {named}{more}." if named else "the run has no saved files."
+    return FileMissing(f"Run {run} has no file {name!r}: {hint}", name=name, near=near or sorted(known)[:5])
 
 
 def restore_from(store: Store, run: RunPath, name: str, root: Path, replace: bool) -> Restored:

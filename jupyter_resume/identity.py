@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import string
+from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import unquote
 
@@ -53,6 +54,20 @@ def clean_id(text: object) -> str:
     return _OUTSIDE_ID.sub("-", text)
 
 
+def as_given(text: str) -> str:
+    """The run id as it stands: other clients leave dots and spaces in the ids of a server's runs."""
+    return text
+
+
+def ids_there(text: str) -> tuple[str, ...]:
+    """The ids that a run may have on a server: as it was given, and as it is used here.
+
+    >>> ids_there("resnet-v1.5")
+    ('resnet-v1.5', 'resnet-v1-5')
+    """
+    return tuple(dict.fromkeys((text, clean_id(text)))) if len(text) <= MAX_ID else (text,)
+
+
 def check_name(text: object, what: str) -> str:
     """An entity or project name as given, or InvalidInput; ``what`` names it in the message."""
     if not isinstance(text, str) or not text.strip():
@@ -76,10 +91,18 @@ class RunPath:
     run_id: str
 
     @classmethod
-    def parse(cls, text: str, entity: str = DEFAULT_ENTITY, project: str = DEFAULT_PROJECT) -> RunPath:
+    def parse(
+        cls,
+        text: str,
+        entity: str = DEFAULT_ENTITY,
+        project: str = DEFAULT_PROJECT,
+        clean: Callable[[str], str] = clean_id,
+    ) -> RunPath:
         """Read ``entity/project/run_id``, ``entity/project/runs/run_id``, ``project/run_id`` or ``run_id``.
 
-        The address of a run's page will do, too. What the text leaves out is taken from ``entity`` and ``project``.
+        The address of a run's page will do, too, and ``project:run_id`` for ``project/run_id``. What the text leaves
+        out is taken from ``entity`` and ``project``. ``clean`` is applied to the run id: a server may have runs whose
+        ids were not made here (`as_given`).
 
         >>> str(RunPath.parse("mnist/a1b2c3d4"))
         'local/mnist/a1b2c3d4'
@@ -87,8 +110,10 @@ class RunPath:
         if not isinstance(text, str):
             raise InvalidRunPath(f"A run path is a string like 'project/run_id', not {type(text).__name__}.")
         if page := _PAGE.match(text.strip()):
-            return cls.of(*map(unquote, page.groups()))
-        parts = text.strip("/").split("/")
+            return cls.of(*map(unquote, page.groups()), clean=clean)
+        parts = text.rstrip().strip("/").split("/")
+        if len(parts) <= 2 and ":" in parts[-1]:
+            parts[-1:] = parts[-1].split(":", 1)
         if len(parts) == 4 and parts[2] == "runs":
             del parts[2]
         if not 1 <= len(parts) <= 3 or not all(part.strip() for part in parts):
@@ -96,12 +121,12 @@ class RunPath:
                 f"{text[:200]!r} is no run path: write entity/project/run_id, project/run_id or run_id."
             )
         parts = [entity, project][: 3 - len(parts)] + parts
-        return cls.of(*parts)
+        return cls.of(*parts, clean=clean)
 
     @classmethod
-    def of(cls, entity: str, project: str, run_id: str) -> RunPath:
+    def of(cls, entity: str, project: str, run_id: str, *, clean: Callable[[str], str] = clean_id) -> RunPath:
         """A checked path; the run id is cleaned."""
-        return cls(check_name(entity, "entity"), check_name(project, "project"), clean_id(run_id))
+        return cls(check_name(entity, "entity"), check_name(project, "project"), clean(run_id))
 
     def __str__(self) -> str:
         return f"{self.entity}/{self.project}/{self.run_id}"

@@ -8,7 +8,7 @@ from itertools import islice
 from . import listing, view
 from .api import Api
 from .errors import RemoteError, RunMissing
-from .identity import DEFAULT_ENTITY, RunPath
+from .identity import DEFAULT_ENTITY, RunPath, as_given
 from .seen import ApiRun
 from .settings import Settings
 from .source import RemoteSource
@@ -71,7 +71,8 @@ def _find(text: str, said: Settings, remote: bool) -> Tail | ApiRun:
     try:
         source = RemoteSource(connect(said.base_url))
         replica = store.replica(path, said.base_url).load()
-        there = replica.path if replica else replace(path, entity=source.entity_there(path.entity))
+        given = RunPath.parse(text, said.entity, said.project, clean=as_given)
+        there = replica.path if replica else replace(given, entity=source.entity_there(path.entity))
         return ApiRun(source, source.run(there))
     except (RunMissing, RemoteError) as error:
         if remote:

@@ -87,7 +87,7 @@ def decide(asked: Asked, found: RunPath | None, whose: str | None = None) -> Dec
                 f"Run {found} exists already and resume is 'never': pass resume='allow' (or 'must') to continue it, "
                 "another id to start a new run, or no id to have a new one made.",
             )
-        why = f"it is the unfinished run of {whose}" if run_id is None else "a run of this id exists"
+        why = f"it was the unfinished run of {whose}" if run_id is None else "a run of this id exists"
         return Decision("continue", found.run_id, why)
     if policy is Policy.MUST:
         if run_id is not None:

@@ -86,7 +86,8 @@ def facts(view: RunView) -> list[tuple[str, str]]:
     said += [("restored", short(restored, 300)) for restored in view.restored[-_MOST_FILES:]]
     said += [("not restored", short(f"{name}: {why}", 300)) for name, why in view.not_restored[-_MOST_FILES:]]
     if view.waiting:
-        said.append(("waiting", f"{view.waiting} lines wait in memory: the disk takes none"))
+        lines = "1 line waits" if view.waiting == 1 else f"{view.waiting:,} lines wait"
+        said.append(("waiting", f"{lines} in memory: the disk takes none"))
     if view.server:
         said.append(("server", short(view.server, 400)))
     if view.url:

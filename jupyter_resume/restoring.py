@@ -12,12 +12,11 @@ from pathlib import Path
 from . import fetched, files, notices, settings
 from .errors import RemoteError, RemoteGone, RunMissing
 from .files import Restored, safe_name
-from .identity import DEFAULT_ENTITY, RunPath
+from .identity import DEFAULT_ENTITY, MAX_ID, RunPath, clean_id, ids_there
 from .remote.base import Remote, RemoteFile
 from .store.home import Store
 from .store.record import FileEntry
 from .store.replica import Replica
-from .sync.bringing import path_there
 from .sync.connecting import connect
 
 
@@ -59,12 +58,16 @@ def restore(store: Store, known: Known, remote: Remote | None, name: str, root: 
 
 
 def restore_from(store: Store, run: RunPath, name: str, root: Path, replace: bool) -> Restored:
-    """As `restore`, for a run that this process does not write: in the store, or on the configured server."""
+    """As `restore`, for a run that this process does not write: in the store, or on the configured server.
+
+    Its id is as it was given: here a run has it cleaned, and a server may know either.
+    """
     asked = settings.resolve({})
     online = asked.mode == "online"
     entities = (run.entity, store.hosts.entity(asked.base_url)) if run.entity == DEFAULT_ENTITY else (run.entity,)
-    for entity in filter(None, entities):
-        here = RunPath(entity, run.project, run.run_id)
+    used = RunPath(run.entity, run.project, ids_there(run.run_id)[-1] if online else clean_id(run.run_id))
+    for entity in filter(None, entities if len(used.run_id) <= MAX_ID else ()):
+        here = RunPath(entity, used.project, used.run_id)
         tail = store.record(here).tail()
         if tail is None:
             continue
@@ -73,16 +76,17 @@ def restore_from(store: Store, run: RunPath, name: str, root: Path, replace: boo
             return files.restore_from(store, here, name, root, replace)
         return restore(store, Known(here, tail.point.files, replica), _connect(asked.base_url), name, root, replace)
     if not online:
-        return files.restore_from(store, run, name, root, replace)
+        return files.restore_from(store, used, name, root, replace)
     remote = connect(asked.base_url)
     entity = remote.account().entity if run.entity == DEFAULT_ENTITY else run.entity
-    path = path_there(run, entity)
-    if remote.resume_point(path) is None:
-        raise RunMissing(
-            f"There is no run {path} at {asked.base_url}, nor {run} in the store {store.home}: check the path with "
-            "'jupyter resume runs'."
-        )
-    return restore(store, Known(path, {}, Replica(asked.base_url, path)), remote, name, root, replace)
+    for run_id in ids_there(run.run_id):
+        path = RunPath(entity, run.project, run_id)
+        if remote.resume_point(path) is not None:
+            return restore(store, Known(path, {}, Replica(asked.base_url, path)), remote, name, root, replace)
+    raise RunMissing(
+        f"There is no run {path} at {asked.base_url}, nor {used} in the store {store.home}: check the path with "
+        "'jupyter resume runs'."
+    )
 
 
 def _connect(base_url: str) -> Remote | None:

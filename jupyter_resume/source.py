@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import mimetypes
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,7 +15,7 @@ from typing import Any, Protocol
 from . import digests, files, sampling, selection, settings
 from .errors import InvalidInput, RemoteError, ResumeError, RunMissing
 from .fetched import bring
-from .identity import DEFAULT_ENTITY, RunPath
+from .identity import DEFAULT_ENTITY, RunPath, as_given, clean_id, ids_there
 from .remote.base import Page, Remote, RemoteFile, RemoteRun
 from .store.catalog import CatalogEntry
 from .store.home import Store
@@ -37,6 +38,9 @@ class Source(Protocol):
 
     def entity_there(self, entity: str) -> str:
         """What an entity is called there: to a server ``local`` is nobody."""
+
+    def id_there(self, run_id: str) -> str:
+        """What a run id is called there; see `as_given`."""
 
     def url_of(self, path: RunPath) -> str | None:
         """The run's page; None if there is none."""
@@ -93,6 +97,10 @@ class StoreSource:
     def entity_there(self, entity: str) -> str:
         """As it is called."""
         return entity
+
+    def id_there(self, run_id: str) -> str:
+        """As it is used here."""
+        return clean_id(run_id)
 
     def url_of(self, path: RunPath) -> str | None:
         """The embedded store has no pages."""
@@ -195,6 +203,10 @@ class RemoteSource:
         """As it is called; whose key it is for ``local``."""
         return self.entity() if entity == DEFAULT_ENTITY else entity
 
+    def id_there(self, run_id: str) -> str:
+        """As it was given."""
+        return as_given(run_id)
+
     def url_of(self, path: RunPath) -> str | None:
         """The run's page."""
         return self.remote.url_of(path)
@@ -202,7 +214,7 @@ class RemoteSource:
     def run(self, path: RunPath) -> RemoteRun:
         """As the remote says; if it has no such run, the newest ones are looked through for one with a similar id."""
         try:
-            return self.remote.run(path)
+            return self._run(path)
         except RunMissing:
             known: list[str] = []
             try:
@@ -211,6 +223,13 @@ class RemoteSource:
             except (RemoteError, RunMissing):
                 pass  # the hint is not worth an error
             raise no_run(path, self.place, known) from None
+
+    def _run(self, path: RunPath) -> RemoteRun:
+        *others, last = ids_there(path.run_id)
+        for run_id in others:
+            with contextlib.suppress(RunMissing):
+                return self.remote.run(replace(path, run_id=run_id))
+        return self.remote.run(replace(path, run_id=last))
 
     def runs(
         self, entity: str, project: str, filters: Mapping[str, Any], order: str | None, after: str | None, most: int

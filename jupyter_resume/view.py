@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from ._run import Run
-from .remote.answers import host_of
 from .remote.base import RemoteFile, RemoteRun, step_of
 from .store.home import Store
 from .store.record import Tail
@@ -203,11 +202,7 @@ def of_tail(tail: Tail, state: str, metrics: tuple[Metric, ...], server: str | N
 def server_of(store: Store, tail: Tail) -> str | None:
     """How a run stands with the servers that have it, as far as is known here."""
     standings = [
-        Standing(
-            host_of(replica.base_url),
-            max(0, tail.point.rows - replica.rows),
-            files=len(files_unsent(tail.point.files, replica)),
-        )
+        Standing.of(replica, tail.point.rows, tail.point.last_step, len(files_unsent(tail.point.files, replica)))
         for replica in store.replicas(tail.point.path)
     ]
     if not standings and tail.point.mode != "local":

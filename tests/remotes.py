@@ -10,7 +10,7 @@ import itertools
 import json
 import threading
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -106,7 +106,7 @@ class Tracker:
         self.runs: dict[RunPath, Kept] = {}
         self.calls: list[Call] = []
         self.overwritten: list[tuple[RunPath, int]] = []
-        self.put_bytes = 0
+        self.put_bytes = self.scanned = 0
         self.down: RemoteError | None = None
         self.most: int | None = None  # bytes of rows that a post may have
         self._ids = itertools.count(1)
@@ -308,15 +308,7 @@ class Client:
             raise RunMissing(f"tracker.example has no run {path}.")
         return RemoteRun(path, run.storage_id, run.name or "", run.state, run.config, run.summary, rows=len(run.rows))
 
-    def runs(
-        self,
-        entity: str,
-        project: str,
-        filters: Mapping[str, Any] | None = None,
-        order: str | None = None,
-        after: str | None = None,
-        most: int = 50,
-    ) -> Page:
+    def runs(self, *asked: Any, **how: Any) -> Page:
         raise NotImplementedError
 
     def sampled(self, path: RunPath, keys: Sequence[str] | None = None, samples: int = 500) -> list[dict[str, Any]]:
@@ -328,6 +320,7 @@ class Client:
         self._enter("scan", path)
         for row in self._need(path).rows:
             if row is not None and min_step <= row["_step"] and (max_step is None or row["_step"] < max_step):
+                self._tracker.scanned += 1
                 yield json.loads(json.dumps(row))
 
 

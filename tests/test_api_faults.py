@@ -55,6 +55,16 @@ def test_a_rejected_key_is_said_and_not_repeated(server: Faults) -> None:
         len(api(server, wrong).runs("tester/demo"))
 
 
+def test_a_run_has_the_id_that_its_client_gave_it_or_the_one_that_is_used_here(server: Faults) -> None:
+    server.kept("resnet-v1.5")
+    server.kept("mine-1")
+    found = api(server)
+    assert [found.run(path.path).id for path in found.runs("demo")] == ["resnet-v1.5", "mine-1"]
+    assert found.run("demo/mine 1").id == "mine-1"
+    with pytest.raises(errors.RunMissing, match=r"no run tester/demo/resnet-v1.6 .*did you mean 'resnet-v1.5'"):
+        found.run("tester/demo:resnet-v1.6")
+
+
 def test_a_project_that_the_server_does_not_have(server: Faults) -> None:
     with pytest.raises(errors.RunMissing, match=r"no run tester/demo/x in .*check its name"):
         api(server).run("demo/x")

@@ -158,7 +158,7 @@ def test_the_view_moves_in_the_page_and_outlives_its_kernel(theme: str, dark: bo
     resumed_at = wait_for_step(page, step(page) + 20)
     assert resumed_at > second
     text = view.inner_text()
-    for part in ("night run", "running", "resumed at step", "it is the unfinished run of this notebook", "loss"):
+    for part in ("night run", "running", "resumed at step", "it was the unfinished run of this notebook", "loss"):
         assert part in text
     for part in (
         "model-best.h5 (12.3 kB), in place already, verified",

@@ -503,6 +503,11 @@ def test_an_unknown_name_is_refused_with_the_nearest_names(saved: wandb.Run, ask
     assert asked in saved.not_restored
 
 
+def test_a_name_that_is_near_none_is_told_what_there_is(saved: wandb.Run) -> None:
+    with pytest.raises(FileMissing, match=r"has no file 'xyzzy': it has 'deep/er\.txt', .*\.$"):
+        wandb.restore("xyzzy")
+
+
 def test_a_run_without_files_says_so(run: wandb.Run) -> None:
     with pytest.raises(FileMissing, match="the run has no saved files"):
         run.restore("model.h5")

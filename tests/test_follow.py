@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -36,6 +37,10 @@ def put(writer: Writer, step: int, **values: Any) -> None:
 
 def rows(record: Record, cursor: Cursor = START, reached: int | None = None) -> list[tuple[int, dict[str, Any]]]:
     return [(item.number, item.row) for item in follow(record, cursor, reached) if isinstance(item, Row)]
+
+
+def rows_with_places(record: Record) -> list[Row]:
+    return [item for item in follow(record, Cursor()) if isinstance(item, Row)]
 
 
 def here(tmp_path: Path) -> Record:
@@ -147,7 +152,7 @@ def test_rows_that_are_set_aside_are_not_read_and_a_cursor_behind_them_is_no_pla
     for step in range(4):
         put(writer, step, who=1)
     writer.close("interrupted", None)
-    items = [item for item in follow(record, Cursor()) if isinstance(item, Row)]
+    items = rows_with_places(record)
     tail = record.tail()
     assert tail is not None
     tail.point.rows, tail.point.last_step, tail.point.state = 2, 1, "running"
@@ -168,14 +173,33 @@ def test_rows_of_every_session_that_was_set_aside_are_kept(tmp_path: Path) -> No
         writer = opened(record)
         put(writer, session, session=session)
         writer.close("interrupted", None)
-    (first, *_) = [item for item in follow(record, Cursor()) if isinstance(item, Row)]
+    (first, *_) = rows_with_places(record)
     tail = record.tail()
     assert tail is not None
     tail.point.rows, tail.point.last_step = 1, 0
     after = Writer.open(record, tail.point, tail, "a test", rewound_to=(first.end.token, first.end.offset))
     assert after is not None
     assert [row["session"] for row in record.history()] == [0]
-    assert [row["session"] for _, row in record.set_aside()] == [1, 2]
+    assert [(why, row["session"]) for why, row in record.set_aside()] == [("superseded", 1), ("superseded", 2)]
+
+
+@pytest.mark.parametrize("kept", [0, 1])
+def test_of_a_run_that_is_taken_over_and_set_back_only_what_comes_late_is_fenced(tmp_path: Path, kept: int) -> None:
+    record = here(tmp_path)
+    first = opened(record)
+    for step in range(3):
+        put(first, step, who=1)
+    cut = rows_with_places(record)[kept - 1].end if kept else Cursor()
+    second = opened(record, rewound_to=(cut.token, cut.offset))
+    put(first, 3, who=1)
+    put(second, 3, who=2)
+    third = opened(record)
+    put(second, 4, who=2)
+    put(third, 4, who=3)
+    assert [row["who"] for row in record.history()] == [1] * kept + [2, 3]
+    aside = [(why, row["_step"], row["who"]) for why, row in record.set_aside()]
+    superseded = [("superseded", step, 1) for step in range(kept, 3)]
+    assert aside == [*superseded, ("fenced", 3, 1), ("fenced", 4, 2)]
 
 
 def test_damaged_and_torn_lines_are_passed_over(tmp_path: Path) -> None:

@@ -106,6 +106,17 @@ def test_every_exported_name_is_there_and_explained(name: str) -> None:
         assert inspect.getdoc(getattr(jupyter_resume, name))
 
 
+def test_the_package_lists_its_public_names_and_nothing_that_it_merely_imports() -> None:
+    listed = {name for name in dir(jupyter_resume) if not name.startswith("__")}
+    assert listed == {*jupyter_resume.__all__, "errors", "keras"}
+
+
+@pytest.mark.parametrize("name", ["Image", "Table", "watch", "define_metric", "Artifact"])
+def test_what_users_of_wandb_look_for_in_vain_is_said_not_to_be_here(name: str) -> None:
+    with pytest.raises(AttributeError, match=rf"^{name} of wandb is not here \(yet\): .* files to save\(\)\.$"):
+        getattr(jupyter_resume, name)
+
+
 def test_every_public_function_and_class_has_a_docstring() -> None:
     bare = [
         f"{name}.{node.name}"

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jupyter_resume.errors import InvalidInput, InvalidRunId, InvalidRunPath, ResumeError
-from jupyter_resume.identity import MAX_ID, MAX_NAME, RunPath, check_name, clean_id, generate_id
+from jupyter_resume.identity import MAX_ID, MAX_NAME, RunPath, as_given, check_name, clean_id, generate_id
 from jupyter_resume.store.home import _folder_name
 from jupyter_resume.util import generate_id as documented_generate_id
 
@@ -87,6 +87,18 @@ def test_a_short_path_takes_what_it_leaves_out_from_the_defaults(
     assert RunPath.parse(f"{other}/{run_id}", entity, project) == RunPath(entity, other, run_id)
 
 
+@pytest.mark.parametrize("text", ["e/p:exp-7", "e/p/exp-7", "e/p/exp-7 ", "/e/p/runs/exp-7/\n"])
+def test_a_run_path_may_be_written_as_w_and_b_writes_it(text: str) -> None:
+    assert RunPath.parse(text, "other", "others") == RunPath("e", "p", "exp-7")
+    assert RunPath.parse("p:exp-7", "e", "others") == RunPath("e", "p", "exp-7")
+
+
+def test_an_id_that_another_client_gave_can_be_left_as_it_is() -> None:
+    for text in ("e/p/resnet-v1.5", "e/p:resnet-v1.5", "https://wandb.ai/e/p/runs/resnet-v1.5?workspace=user"):
+        assert RunPath.parse(text).run_id == "resnet-v1-5"
+        assert RunPath.parse(text, clean=as_given).run_id == "resnet-v1.5"
+
+
 @given(st.text())
 def test_any_text_is_a_run_path_or_is_refused_in_one_line(text: str) -> None:
     try:
@@ -100,7 +112,9 @@ def test_any_text_is_a_run_path_or_is_refused_in_one_line(text: str) -> None:
     assert "\n" not in str(refused)
 
 
-@pytest.mark.parametrize("text", ["", "/", "a//b", "a/b/c/d", "a/b/c/d/e", "a/b/runs/c/d", " / ", "a/ /c"])
+@pytest.mark.parametrize(
+    "text", ["", "/", "a//b", "a/b/c/d", "a/b/c/d/e", "a/b/runs/c/d", " / ", "a/ /c", ":", "p:", ":a", "e/p:"]
+)
 def test_what_is_no_run_path_is_told_the_three_forms(text: str) -> None:
     with pytest.raises(InvalidRunPath, match="entity/project/run_id, project/run_id or run_id"):
         RunPath.parse(text)

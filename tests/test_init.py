@@ -117,6 +117,20 @@ def test_init_again_with_the_id_of_an_open_run_goes_on_in_place() -> None:
         wandb.init(project="p", id="one")
 
 
+def test_init_again_in_another_mode_says_that_the_open_run_stays_in_its_own(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = wandb.init(project="p", id="one")
+    wandb.init(project="p", id="one", resume="allow")
+    assert "was begun" not in capsys.readouterr().err
+    for asked, environment in (("offline", {}), (None, {"WANDB_API_KEY": "0" * 40})):
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        assert wandb.init(project="p", id="one", resume="allow", mode=asked) is run
+        said = f"run local/p/one was begun local and goes on so, not {asked or 'online'}: to change that, finish it"
+        assert said in capsys.readouterr().err
+
+
 def test_two_runs_at_once_are_written_through_their_own_handles() -> None:
     first = wandb.init(project="p", id="first")
     second = wandb.init(project="p", id="second")

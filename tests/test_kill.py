@@ -161,7 +161,7 @@ def test_of_two_writers_that_contend_and_are_killed_no_rows_are_mixed_and_none_o
     assert [row["_step"] for row in rows] == list(range(len(rows)))
     said = [tuple(map(int, row["who"].split())) for row in rows]
     assert said == sorted(said, key=lambda one: (one[1], one[2]))
-    aside = {tuple(map(int, row["who"].split())) for row in record.fenced()}
+    aside = {tuple(map(int, row["who"].split())) for _, row in record.left_behind()}
     assert aside.isdisjoint(said)
     everything = {*said, *aside}
     for (me, token), count in acknowledged.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -202,7 +203,9 @@ def test_what_needs_a_run_says_so(code: str, shell: Shell) -> None:
         ("%wb_log", "the following arguments are required: values"),
         ("%wb_log a=1 --step x", "argument --step: invalid int value: 'x'"),
         ("%wb_save m.h5 --policy sometimes", "invalid choice: 'sometimes'"),
-        ("%wb_restore", "the following arguments are required: name"),
+        ("%wb_restore", "the following arguments are required: name; %wb_restore? shows what it takes"),
+        ("%wb_init --projct mnist", "unrecognized arguments: --projct mnist: did you mean --project?; %wb_init? shows"),
+        ("%wb_init mnist", "unrecognized arguments: mnist; %wb_init? shows what it takes"),
     ],
 )
 def test_a_misused_magic_is_a_usage_error_of_one_line(code: str, said: str, shell: Shell) -> None:
@@ -228,11 +231,23 @@ def test_what_is_not_name_value_is_refused_with_the_way_to_write_it(pair: str, s
         (r"C:\models\new.h5", [r"C:\models\new.h5"]),
         ('--notes="it\'s # fine"', ["--notes=it's # fine"]),
         ("name=''", ["name="]),
+        ("allow  # the run's own", ["allow"]),
+        ("# all of it", []),
+        ("--tags issue#4 '# no' # yes # twice", ["--tags", "issue#4", "# no"]),
         ("naïve ☕ '多 言語'", ["naïve", "☕", "多 言語"]),
     ],
 )
 def test_a_line_is_read_word_by_word(line: str, expected: list[str]) -> None:
     assert words(line) == expected
+
+
+def test_every_line_of_the_documents_is_one_that_its_magic_takes() -> None:
+    top = Path(__file__).parents[1]
+    texts = [page.read_text(encoding="utf-8") for page in (top / "README.md", *sorted((top / "docs").glob("*.md")))]
+    lines = re.findall(r"^ *(?:\w+ = )?%(wb_\w+)(.*)$", "\n".join(texts), re.MULTILINE)
+    assert len(lines) > 5
+    for magic, line in lines:
+        getattr(ResumeMagics, magic).parser.parse_args(words(re.sub(r"\{\w+\}", "1", line)))
 
 
 def test_python_variables_come_with_dollar_and_braces(shell: Shell) -> None:
@@ -423,7 +438,7 @@ def test_an_error_below_other_code_is_one_line_too(kernel: Kernel) -> None:
 def test_a_usage_error_is_one_line_and_fails_the_cell(kernel: Kernel) -> None:
     cell = kernel.run("%wb_init --bogus")
     assert cell.reply["status"] == "error"
-    assert cell.text.strip() == "UsageError: unrecognized arguments: --bogus"
+    assert cell.text.strip() == "UsageError: unrecognized arguments: --bogus; %wb_init? shows what it takes"
 
 
 def test_an_error_fails_a_notebook_that_is_executed(home: Path) -> None:
@@ -465,5 +480,5 @@ def test_a_notebook_without_load_ext_is_found_too(home: Path, tmp_path: Path, mo
         assert "(new)" in plain.check(begin).text
     with Kernel() as plain:
         cell = plain.check(begin + "\nprint(run.origin.path, run.starting_step)")
-        assert "resumed at step 1: it is the unfinished run of this notebook" in cell.text
+        assert "resumed at step 1: it was the unfinished run of this notebook" in cell.text
         assert f"{tmp_path / 'plain.ipynb'} 1" in cell.text

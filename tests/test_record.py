@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import io
 import itertools
 import tempfile
@@ -17,9 +18,9 @@ from hypothesis import strategies as st
 import jupyter_resume as wandb
 from jupyter_resume.errors import InvalidValue, RecordDamaged, RecordTooNew
 from jupyter_resume.identity import RunPath
-from jupyter_resume.store import lines, writer
+from jupyter_resume.store import lines, record, writer
 from jupyter_resume.store.home import Store
-from jupyter_resume.store.record import Record, ResumePoint
+from jupyter_resume.store.record import Record, ResumePoint, read_lines
 from jupyter_resume.store.writer import Writer
 
 PATH = RunPath("local", "record", "the-run")
@@ -534,6 +535,60 @@ def test_lines_read_together_are_what_they_are_one_by_one(damage: int | None) ->
             sealed[1] = bytes(torn)
         assert repr(lines.unseal_all(sealed)) == repr([lines.unseal(line) for line in sealed])
     assert lines.unseal_all([]) == []
+
+
+@pytest.mark.parametrize("portion", [1, 10, 200, 1 << 12])
+def test_lines_are_the_same_in_whatever_portions_they_are_read(
+    portion: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sealed = [lines.seal(lines.ROW, lines.dump({"_step": step, "text": "x" * step})) for step in range(50)]
+    sealed[20] = b"?" + sealed[20][1:]
+    ends = list(itertools.accumulate(map(len, sealed)))
+    segment = tmp_path / "segment"
+    segment.write_bytes(b"".join(sealed) + b"a torn line")
+    every = [(lines.ROW, {"_step": step, "text": "x" * step}, ends[step]) for step in range(50) if step != 20]
+    monkeypatch.setattr(record, "_PORTION", portion)
+    assert list(read_lines(segment, 0, None)) == every
+    assert list(read_lines(segment, ends[9], ends[29])) == [line for line in every if ends[9] < line[2] <= ends[29]]
+    assert list(read_lines(segment, ends[29], ends[9])) == list(read_lines(segment, 5000, None)) == []
+
+
+def test_reading_a_long_record_lets_go_of_the_interpreter_seldom(tmp_path: Path) -> None:
+    """A thread that did it often would keep log() in another one waiting until all was read (see `record`)."""
+    segment = tmp_path / "segment"
+    segment.write_bytes(lines.seal(lines.ROW, lines.dump({"_step": 0, "loss": 0.25})) * 40_000)
+
+    class Counted(io.FileIO):
+        reads = 0
+
+        def read(self, size: int | None = -1, /) -> bytes | Any:
+            Counted.reads += 1
+            return super().read(size)
+
+        def readinto(self, buffer: Any, /) -> int | Any:
+            Counted.reads += 1
+            return super().readinto(buffer)
+
+    class Opened(type(tmp_path)):  # type: ignore[misc]
+        def open(self, mode: str = "r", buffering: int = -1) -> Any:
+            return io.BufferedReader(Counted(self)) if buffering else Counted(self)
+
+    assert sum(1 for _ in read_lines(Opened(segment), 0, None)) == 40_000
+    assert Counted.reads < 10
+
+
+def test_reading_a_long_record_collects_no_garbage(tmp_path: Path) -> None:
+    """All threads would wait for it, the longer the more the program holds."""
+    segment = tmp_path / "segment"
+    segment.write_bytes(lines.seal(lines.ROW, lines.dump({"_step": 0, "loss": 0.25})) * 40_000)
+    collected: list[str] = []
+    gc.collect()
+    gc.callbacks.append(count := lambda phase, info: collected.append(phase))
+    try:
+        assert sum(1 for _ in read_lines(segment, 0, None)) == 40_000
+    finally:
+        gc.callbacks.remove(count)
+    assert len(collected) < 10  # 2 each; without any, or with those of other threads
 
 
 @given(st.one_of(st.integers(-(2**80), 2**80), st.floats(allow_nan=False), st.floats(1e-6, 1e-3)))

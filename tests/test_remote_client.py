@@ -17,7 +17,7 @@ from jupyter_resume.identity import RunPath
 from jupyter_resume.remote.base import Account, Begun, Description, Lines, Post, Remote, RemoteFile, Reply
 from jupyter_resume.remote.wandb import Wandb
 
-from .faults import KEY, Fault, Faults, altered, faults, refused, reset
+from .faults import KEY, Fault, Faults, Seen, altered, faults, refused, reset
 from .serving import served
 
 RUN = RunPath("tester", "demo", "r1")
@@ -179,7 +179,7 @@ def test_a_stream_whose_length_the_server_does_not_say_has_none(server: Faults, 
 
 
 @pytest.mark.parametrize("name", ["historyLineCount", "eventsLineCount", "logLineCount"])
-@pytest.mark.parametrize("count", [-1, 1.5, "3", True, [], float("nan")])
+@pytest.mark.parametrize("count", [-1, 1.5, "-3", "3.5", "", "three", True, [], float("nan")])
 def test_a_count_that_is_none_is_named(server: Faults, remote: Wandb, name: str, count: object) -> None:
     server.kept("r1")
     bucket(server, **{name: count})
@@ -187,9 +187,30 @@ def test_a_count_that_is_none_is_named(server: Faults, remote: Wandb, name: str,
         remote.resume_point(RUN)
 
 
-def test_a_history_without_a_length_is_no_answer(server: Faults, remote: Wandb) -> None:
+@pytest.mark.parametrize("count", ["3", 3.0])
+def test_a_count_may_be_written_as_text(server: Faults, remote: Wandb, count: object) -> None:
+    server.kept("r1").rows = rows(0, 1, 2)
+    bucket(server, historyLineCount=count, eventsLineCount=count, logLineCount=count)
+    point = remote.resume_point(RUN)
+    assert point is not None
+    assert (point.rows, point.events, point.output, point.next_step) == (3, 3, 3, 3)
+
+
+def test_a_run_of_which_the_server_says_nothing_but_that_it_is_there_never_began(server: Faults, remote: Wandb) -> None:
+    for left in ({}, dict.fromkeys(("historyLineCount", "historyTail", "config", "wandbConfig", "summaryMetrics"))):
+        bare = {"id": "UnVu", "name": "r1", **left}
+        server.then("RunResumeStatus", Fault(body={"data": {"model": {"name": "demo", "bucket": bare}}}))
+        point = remote.resume_point(RUN)
+        assert point is not None
+        assert (point.started, point.rows, point.events, point.output, point.next_step) == (False, 0, 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    "written", [{"historyTail": json.dumps(['{"_step": 3}'])}, {"wandbConfig": '{"t": {}}'}, {"logLineCount": 2}]
+)
+def test_a_history_without_a_length_is_no_answer(server: Faults, remote: Wandb, written: dict[str, Any]) -> None:
     server.kept("r1")
-    bucket(server, historyLineCount=None)
+    bucket(server, historyLineCount=None, **written)
     with pytest.raises(errors.RemoteMalformed, match="historyLineCount is missing"):
         remote.resume_point(RUN)
 
@@ -201,6 +222,14 @@ def test_json_in_json_that_is_none_is_named(server: Faults, remote: Wandb, name:
     bucket(server, **{name: text})
     with pytest.raises(errors.RemoteMalformed, match=name):
         remote.resume_point(RUN)
+
+
+def test_a_tail_may_be_wrapped_once_more(server: Faults, remote: Wandb) -> None:
+    server.kept("r1")
+    bucket(server, historyTail=json.dumps(json.dumps(['{"_step": 3}'])))
+    point = remote.resume_point(RUN)
+    assert point is not None
+    assert point.next_step == 4
 
 
 @pytest.mark.parametrize("name", ["summaryMetrics", "config", "wandbConfig", "historyTail", "eventsTail"])
@@ -301,6 +330,15 @@ def test_a_run_that_was_not_made_is_not_begun(server: Faults, remote: Wandb, pay
     server.then("UpsertBucket", Fault(body={"data": {"upsertBucket": payload}}))
     with pytest.raises(errors.RemoteMalformed, match="upsertBucket"):
         remote.begin(RUN, Description())
+
+
+@pytest.mark.parametrize("status", [409, 400, 200])
+def test_a_run_that_was_deleted_is_told_as_one_and_not_tried_again(server: Faults, remote: Wandb, status: int) -> None:
+    words = "run tester/demo/r1 was previously created and deleted; try a new run name"
+    server.always("UpsertBucket", refused(words, status=status))
+    with pytest.raises(errors.RemoteGone, match=r"was deleted there .*another id"):
+        remote.begin(RUN, Description())
+    assert server.ops() == ["UpsertBucket"]
 
 
 def test_a_conflict_of_two_beginnings_is_tried_again(server: Faults, remote: Wandb) -> None:
@@ -519,6 +557,39 @@ def test_a_server_that_does_not_know_create_run_files_is_asked_the_old_way(serve
         remote.put_file(RunPath("tester", "demo", "zz"), "a", Path("a"))
 
 
+@pytest.mark.parametrize(("status", "quote"), [(400, '"'), (200, "'"), (422, '"')])
+def test_a_server_that_is_too_old_for_a_field_is_asked_without_it(
+    server: Faults, remote: Wandb, tmp_path: Path, status: int, quote: str
+) -> None:
+    kept = server.kept("r1")
+    kept.rows, kept.files = rows(0, 1, 2), {"a": b"1"}
+
+    def usual(seen: Seen) -> Fault:
+        asked = seen.json["query"] if seen.method == "POST" and seen.path == "/graphql" else ""
+        lacking = [name for name in ("wandbConfig", "md5", "runCount", "historyKeys", "inserted") if name in asked]
+        words = [f"Cannot query field {quote}{name}{quote} on type {quote}T{quote}." for name in lacking[:2]]
+        return refused(*words, status=status) if words else answer(seen)
+
+    answer, server.usual = server.usual, usual  # type: ignore[method-assign]
+    point = remote.resume_point(RUN)
+    assert point is not None
+    assert (point.next_step, point.started) == (3, True)
+    assert [file.md5 for file in remote.files(RUN)] == ["xMpCOKC5I4INzFCab3WEmw=="]  # what the server says unasked
+    assert [run.path for run in remote.runs("tester", "demo").runs] == [RUN]
+    assert [row["_step"] for row in remote.scan(RUN)] == [0, 1, 2]
+    assert remote.begin(RUN, Description()).rows == 3
+    before = len(server.seen)
+    remote.resume_point(RUN)
+    assert server.ops()[before:] == ["RunResumeStatus"]
+
+
+def test_a_field_that_a_run_is_continued_by_is_not_left_out(server: Faults, remote: Wandb) -> None:
+    server.always("RunResumeStatus", refused('Cannot query field "historyLineCount" on type "Run".', status=400))
+    with pytest.raises(errors.RemoteRefused, match="historyLineCount"):
+        remote.resume_point(RUN)
+    assert server.ops() == ["RunResumeStatus"]
+
+
 def test_a_refusal_of_create_run_files_is_one(server: Faults, remote: Wandb) -> None:
     Path("a").write_text("1")
     with pytest.raises(errors.RemoteRefused, match="run not found"):
@@ -552,6 +623,29 @@ def test_an_address_that_expired_is_asked_for_anew_once(server: Faults, remote: 
         remote.put_file(RUN, "a", Path("a"))
     assert type(caught.value) is errors.RemoteRefused  # the key has nothing to do with it
     assert server.ops() == ["CreateRunFiles", "PUT"] * 2
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "said"),
+    [
+        ("<?xml version='1.0'?>\n<Error><Code>SignatureDoesNotMatch</Code><Message>The signature s.</Message></Error>",
+         "application/xml", r"HTTP 403: SignatureDoesNotMatch: The signature s\.\)"),
+        ("<Error/>", "application/xml", r"HTTP 403\)"),
+        ("", "text/plain", r"HTTP 403\)"),
+        ('{"error": {"code": 403, "message": "no room (a)"}}', "application/json", r"HTTP 403: no room \(a\)\)"),
+        ("<html>Log in</html>", "text/html", r"HTTP 403: with a web page: a proxy\?\)"),
+    ],
+)  # fmt: skip
+def test_storage_that_takes_nothing_is_quoted(
+    server: Faults, remote: Wandb, tmp_path: Path, body: str, kind: str, said: str
+) -> None:
+    server.kept("r1")
+    content = tmp_path / "x"
+    content.write_bytes(b"x")
+    server.always("PUT", Fault(403, body, {"Content-Type": kind}))
+    with pytest.raises(errors.RemoteRefused, match=rf"does not take the upload of 'x' \({said}: see") as caught:
+        remote.put_file(RUN, "x", content)
+    assert "API key" not in str(caught.value)
 
 
 def test_an_upload_that_was_cut_begins_anew(server: Faults, remote: Wandb) -> None:
@@ -667,6 +761,13 @@ def test_every_row_is_scanned_in_steps_far_apart_or_many_at_one(server: Faults, 
     assert list(remote.scan(RUN)) == []
     with pytest.raises(errors.RemoteGone):
         list(remote.scan(RunPath("tester", "demo", "zz")))
+
+
+def test_the_last_step_may_be_written_as_text(server: Faults, remote: Wandb) -> None:
+    server.kept("r1").rows = rows(*range(5))
+    said = {"historyKeys": {"lastStep": "4"}, "summaryMetrics": None}
+    server.then("RunHistoryKeys", Fault(body={"data": {"project": {"run": said}}}))
+    assert [row["_step"] for row in remote.scan(RUN)] == list(range(5))
 
 
 def test_rows_that_are_no_rows_are_named(server: Faults, remote: Wandb) -> None:

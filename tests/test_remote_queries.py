@@ -56,6 +56,17 @@ def test_decoration_is_what_some_document_asks_for() -> None:
     }
 
 
+@pytest.mark.parametrize("field", sorted(queries.OPTIONAL))
+def test_a_document_without_a_field_asks_for_everything_else(field: str) -> None:
+    assert any(field in step for text in DOCUMENTS.values() for step in paths(text))
+    for text in DOCUMENTS.values():
+        less = queries.without(text, [field])
+        assert validate(schema(), parse(less)) == []
+        assert paths(less) == {path for path in paths(text) if field not in path or "input:" in path}
+    for text in DOCUMENTS.values():
+        assert validate(schema(), parse(queries.without(text, queries.OPTIONAL))) == []
+
+
 def paths(text: str) -> set[tuple[str, ...]]:
     """Everything that a document asks for: paths of fields, arguments, and the fields of inputs."""
     document = parse(text)

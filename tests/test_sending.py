@@ -9,16 +9,15 @@ from jupyter_resume import sending
 from jupyter_resume.errors import RemoteError
 from jupyter_resume.identity import RunPath
 from jupyter_resume.store.home import Store
-from jupyter_resume.sync.background import Background
 
 from .remotes import Tracker
 
+pytest_plugins = ("tests.machines_fixtures",)
+
 
 def test_that_many_rows_are_sent_is_told_before_they_are(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tracker: Tracker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    tracker = Tracker()
-    monkeypatch.setattr(sending, "connect", lambda base_url: tracker.remote())
     monkeypatch.setattr(sending, "_MANY", 3)
     path = RunPath("local", "demo", "r1")
     for rows in (3, 2):
@@ -33,11 +32,8 @@ def test_that_many_rows_are_sent_is_told_before_they_are(
 
 @pytest.mark.parametrize("named", [True, False])
 def test_of_several_runs_one_that_cannot_be_read_or_found_keeps_no_other_back(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], named: bool
+    tracker: Tracker, capsys: pytest.CaptureFixture[str], named: bool
 ) -> None:
-    tracker = Tracker()
-    tracker.install(monkeypatch)
-    monkeypatch.setattr(Background, "start", lambda link: None)
     for run_id in ("broken", "r1"):
         with wandb.init(project="demo", id=run_id, resume="allow") as run:
             run.log({"v": 0})

@@ -1,4 +1,4 @@
-"""A run that was handed on: while a client that has joined it writes, nothing is sent from here, nothing is lost."""
+"""A run that others write too: what they write stays, what is written here goes behind it, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -9,33 +9,21 @@ import pytest
 import jupyter_resume as wandb
 from jupyter_resume import exported
 from jupyter_resume.errors import RemoteUnreachable
-from jupyter_resume.sync.background import Background
 
+from .machines import begin, flush, link_of, log, running, whole
 from .remotes import Kept, Tracker
 
-
-@pytest.fixture
-def tracker(monkeypatch: pytest.MonkeyPatch) -> Tracker:
-    """A server, with a key for it; what is to be sent is sent by `sent` and `finish` only."""
-    tracker = Tracker()
-    tracker.install(monkeypatch)
-    monkeypatch.setattr(Background, "start", lambda link: None)
-    return tracker
+pytest_plugins = ("tests.machines_fixtures",)
 
 
 def begun() -> wandb.Run:
     """A run of two rows that others may join."""
-    run = wandb.init(project="demo", id="r1", resume="allow")
+    run = begin()
     run.log({"v": 0})
     exported.export(run)
     run.log({"v": 1})
-    assert sent(run) is None
+    flush(run)
     return run
-
-
-def sent(run: wandb.Run) -> Exception | None:
-    assert run.link is not None
-    return run.link.flush()
 
 
 def joined(kept: Kept) -> None:
@@ -53,17 +41,17 @@ def test_rows_wait_while_another_client_writes_and_go_behind_its_own(tracker: Tr
         run.log({"v": run.step})
         run.config["late"] = run.step
         before = len(tracker.changes())
-        error = sent(run)
+        error = link_of(run).flush()
         assert isinstance(error, RemoteUnreachable)
         assert "being written by another client" in str(error)
         assert len(tracker.changes()) == before
         kept.log(v="theirs")
         kept.state = end
-        assert sent(run) is None
+        flush(run)
     run.finish()
     assert kept.values("v") == [0, 1, "theirs", "theirs", 2, "theirs", "theirs", 3]
     assert kept.steps == list(range(8))
-    assert (kept.state, kept.config, tracker.overwritten) == ("finished", {"late": 4}, [])
+    assert (kept.state, kept.config) == ("finished", {"late": 4})
 
 
 def test_a_run_that_ends_here_first_leaves_the_other_client_alone(
@@ -86,17 +74,57 @@ def test_a_server_that_keeps_no_such_marks_is_sent_everything(
     monkeypatch.setattr("jupyter_resume.sync.syncing.MARK", "t")  # which the server writes itself
     run, kept = begun(), tracker.one()
     run.log({"v": 2})
-    assert sent(run) is None
+    flush(run)
     assert kept.values("v") == [0, 1, 2]
     run.finish()
 
 
 def test_a_run_is_handed_on_where_the_server_cannot_be_reached(tracker: Tracker) -> None:
-    run = wandb.init(project="demo", id="r1", resume="allow")
+    run = begin()
     tracker.down = RemoteUnreachable("tracker.example cannot be reached (the connection was refused).")
     assert exported.export(run)["WANDB_RUN_ID"] == "r1"
     run.log({"v": 0})
     tracker.down = None
-    assert sent(run) is None
+    flush(run)
     assert tracker.one().internal["cli_version"].startswith("0.0.0+jupyter-resume.")
     run.finish()
+
+
+def test_rows_of_an_exported_run_go_behind_what_a_subprocess_has_logged(tracker: Tracker) -> None:
+    run = running(0, config={"ours": 1})
+    link_of(run).syncing.shared = True
+    kept = tracker.one()
+    kept.log(v="sdk1", theirs=1)
+    kept.config["sdk"] = 1
+    log(run, "a")
+    flush(run)
+    kept.log(v="sdk2")
+    kept.log(v="sdk3")
+    log(run, "b", "c")
+    flush(run)
+    log(run, "d")
+    run.config["ours"] = 2
+    run.finish()
+    whole(kept, [0, "sdk1", "a", "sdk2", "sdk3", "b", "c", "d"])
+    assert kept.config == {"ours": 2, "sdk": 1}
+    assert (kept.summary["theirs"], kept.summary["v"]) == (1, "d")
+    run = begin()
+    assert run.step == kept.steps[-1] + 1
+    assert run.config.as_dict() == {"ours": 2, "sdk": 1}
+    log(run, "e")
+    run.finish()
+    assert kept.steps == sorted(set(kept.steps))
+    assert kept.values("v")[-1] == "e"
+
+
+def test_an_open_row_of_an_exported_run_stays_open(tracker: Tracker) -> None:
+    run = running(0)
+    link_of(run).syncing.shared = True
+    run.log({"v": "a"}, commit=False)
+    tracker.one().log(v="sdk")
+    flush(run)
+    run.log({"w": 1})
+    run.finish()
+    whole(tracker.one(), [0, "sdk", "a"])
+    assert tracker.one().rows[-1] is not None
+    assert tracker.one().rows[-1]["w"] == 1

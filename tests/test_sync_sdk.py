@@ -230,12 +230,17 @@ def in_kernel(sdk: Sdk, plan: Json) -> str:
     return f"import subprocess\nprint(subprocess.run({command!r}, capture_output=True, text=True).stdout)"
 
 
-def test_an_exported_run_is_joined_by_the_sdk_in_a_subprocess_and_both_write_it_in_turn(
-    current: Sdk, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def as_a_script(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process and its kernels have the variables that a script with the SDK is given."""
     for name, value in script_environment(server, tmp_path / "sdk").items():
         if name.startswith("WANDB_"):
             monkeypatch.setenv(name, value)
+
+
+def test_an_exported_run_is_joined_by_the_sdk_in_a_subprocess_and_both_write_it_in_turn(
+    current: Sdk, server: Server, as_a_script: None
+) -> None:
     with Kernel() as kernel:
         kernel.check("%load_ext jupyter_resume")
         kernel.check("%wb_init --project demo --id joined --resume allow --config lr=0.1 --export")
@@ -266,11 +271,8 @@ def test_an_exported_run_is_joined_by_the_sdk_in_a_subprocess_and_both_write_it_
 
 
 def test_a_run_that_is_open_as_wandb_run_in_the_kernel_is_refused(
-    current: Sdk, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    current: Sdk, server: Server, as_a_script: None
 ) -> None:
-    for name, value in script_environment(server, tmp_path / "sdk").items():
-        if name.startswith("WANDB_"):
-            monkeypatch.setenv(name, value)
     python = str(environment(current))
     where = "import site, sys; print(sys.version_info[:2], site.getsitepackages()[0])"
     found = subprocess.run([python, "-c", where], capture_output=True, text=True, check=True).stdout.strip()

@@ -17,7 +17,7 @@ from jupyter_resume.sync.background import Background
 from jupyter_resume.sync.bringing import bring
 from jupyter_resume.sync.connecting import connect
 
-from .faults import KEY, Fault, Faults, altered, faults, never, page, redirect, refused, reset
+from .faults import KEY, Fault, Faults, Seen, altered, faults, never, page, redirect, refused, reset
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def sync(server: Faults) -> None:
 
 
 def values(server: Faults) -> list[Any]:
-    return [row["v"] for row in server.kept("r1").history]
+    return [row.get("v") for row in server.kept("r1").history]
 
 
 FAILING: dict[str, Callable[[Faults], Fault]] = {
@@ -169,3 +169,122 @@ def test_a_key_that_is_no_good_is_refused_only_where_the_server_must_decide(serv
     server.always("*", None)
     sync(server)
     assert values(server) == [0]
+
+
+def test_a_run_whose_id_another_client_gave_is_gone_on_with_under_that_id(
+    server: Faults, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = server.kept("resnet-v1.5")
+    kept.config = {"_wandb": {"value": {"t": {}}}}
+    kept.rows = [json.dumps({"_step": n, "v": n}) for n in range(3)]
+    for step in (3, 4):  # the second time it is found in this machine's store
+        run = begin(id="resnet-v1.5", resume="must")
+        assert (run.id, run.step, run.resumed) == ("resnet-v1-5", step, True)
+        assert run.url == f"{server.url}/tester/demo/runs/resnet-v1.5"
+        log(run, step)
+        run.finish()
+    assert [row["v"] for row in kept.history] == [0, 1, 2, 3, 4]
+    assert [run.name for run in server.runs.values()] == ["resnet-v1.5"]
+    assert capsys.readouterr().err.count("the run id 'resnet-v1.5' is used as 'resnet-v1-5'") == 2
+
+
+def test_a_run_with_such_an_id_can_be_forked(server: Faults) -> None:
+    kept = server.kept("resnet-v1.5")
+    kept.rows = [json.dumps({"_step": 0, "v": 0})]
+    begin(id="resnet-v1.5").close("interrupted")
+    with begin(id="resnet-v1.5", mode="offline") as run:
+        log(run, 10)
+    kept.rows.append(json.dumps({"_step": 1, "v": 1}))
+    with begin(id="resnet-v1.5", if_diverged="fork") as run:
+        assert run.id not in ("resnet-v1.5", "resnet-v1-5")
+        log(run, 11)
+    assert [row["v"] for row in server.kept(run.id).history] == [0, 10, 11]
+    assert [row["v"] for row in kept.history] == [0, 1]
+
+
+def test_an_id_that_no_run_has_is_used_cleaned_there_too(server: Faults) -> None:
+    begin(id="resnet v2").finish()
+    assert [run.name for run in server.runs.values()] == ["resnet-v2"]
+
+
+def test_a_file_of_a_run_that_another_client_named_is_restored(server: Faults) -> None:
+    server.kept("resnet-v1.5").files = {"best.pt": b"theirs"}
+    server.kept("mine-1").files = {"best.pt": b"ours"}
+    for path, content in (
+        ("tester/demo/resnet-v1.5", b"theirs"),
+        ("demo:resnet-v1.5", b"theirs"),
+        ("demo/mine 1", b"ours"),
+    ):
+        with wandb.restore("best.pt", run_path=path, root=path.replace("/", "_")) as file:
+            assert file.read() == content
+    with begin(id="now") as run, run.restore("best.pt", run_path="tester/demo/resnet-v1.5") as file:
+        assert file.read() == b"theirs"
+
+
+def test_a_proxy_that_finds_everything_too_large_costs_no_row_its_values(server: Faults) -> None:
+    run = begin()
+    log(run, 0)
+    assert run.link is not None
+    for rows in (1, 2):
+        server.always("file_stream", page(413))
+        log(run, rows)
+        run.link.flush()
+        sent = server.ops().count("file_stream")
+        assert sent < 8 * rows
+    server.always("file_stream", None)
+    for value in range(3, 30):
+        log(run, value)
+    sent = server.ops().count("file_stream")
+    run.finish()
+    assert values(server) == list(range(30))
+    assert server.ops().count("file_stream") - sent <= 3
+
+
+def test_rows_that_are_too_large_together_go_in_several_posts_and_one_by_itself_is_cut(server: Faults) -> None:
+    limit = 20_000
+
+    def usual(seen: Seen) -> Fault:
+        return page(413) if seen.op == "file_stream" and len(seen.body) > limit else answer(seen)
+
+    answer, server.usual = server.usual, usual  # type: ignore[method-assign]
+    run = begin()
+    for value in range(12):
+        run.log({"v": value, "text": "x" * (30_000 if value == 5 else 5_000)})
+    run.finish()
+    assert values(server) == [0, 1, 2, 3, 4, None, 6, 7, 8, 9, 10, 11]
+    assert server.kept("r1").state == "finished"
+
+
+@pytest.mark.parametrize("fault", [Fault(503), page(), Fault(403)])
+@pytest.mark.parametrize("op", ["PUT", "CreateRunFiles"])
+def test_how_a_run_ended_is_told_though_its_files_cannot_be_sent_and_again_when_they_are(
+    server: Faults, op: str, fault: Fault
+) -> None:
+    run = begin()
+    log(run, 0)
+    Path("f.txt").write_text("data")
+    run.save("f.txt", policy="now")
+    server.always(op, fault)
+    run.finish(3)
+    kept = server.kept("r1")
+    if (op, fault.status) != ("CreateRunFiles", 403):  # a key that may not do this may do nothing
+        assert (kept.state, kept.exit_code) == ("failed", 3)
+    server.always(op, None)
+    sync(server)
+    assert (kept.files, kept.state, kept.exit_code) == ({"f.txt": b"data"}, "failed", 3)
+    before = len(server.seen)
+    sync(server)
+    assert {"UpsertBucket", "file_stream"}.isdisjoint(server.ops()[before:])
+
+
+def test_a_run_has_no_address_while_nobody_knows_whose_it_is(
+    server: Faults, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.always("*", Fault(503))
+    run = begin()
+    assert run.url is None
+    assert "/local/" not in capsys.readouterr().err.replace("run local/demo/r1", "")
+    server.always("*", None)
+    assert run.link is not None
+    run.link.flush()
+    assert run.url == f"{server.url}/tester/demo/runs/r1"

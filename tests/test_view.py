@@ -16,12 +16,15 @@ import pytest
 import jupyter_resume as wandb
 from jupyter_resume import errors, render, tables, view, wording
 from jupyter_resume.identity import RunPath
+from jupyter_resume.notebook import live
 from jupyter_resume.render import MIME
 from jupyter_resume.store.home import Store
 from jupyter_resume.store.replica import Replica
+from jupyter_resume.sync.background import Background
 from jupyter_resume.view import Course, Metric, RunView
 
 from .kernel import Kernel
+from .remotes import Tracker
 
 NASTY = {
     "a script": "<script>alert('x')</script>",
@@ -125,6 +128,10 @@ def test_a_view_reads_well_in_a_terminal() -> None:
         "  waiting       3 lines wait in memory: the disk takes none\n"
         "  notes         second try"
     )  # fmt: skip
+
+
+def test_what_is_one_is_said_to_be_one() -> None:
+    assert "waiting  1 line waits in memory" in shown(a_view(waiting=1))
 
 
 def test_html_says_the_same_as_text() -> None:
@@ -486,3 +493,54 @@ def test_a_view_that_cannot_be_shown_costs_one_line_and_no_cell(kernel: Kernel) 
 
 def run_path(kernel: Kernel) -> str:
     return str(kernel.check("print(run.path)").text).strip()
+
+
+# On a server
+
+
+class Seen:
+    """A face that remembers what it was shown."""
+
+    def __init__(self) -> None:
+        self.server: list[str | None] = []
+
+    def show(self, shown: RunView) -> int:
+        self.server.append(shown.server)
+        return 1
+
+    def end(self, shown: RunView) -> int:
+        return self.show(shown)
+
+    def stale(self) -> bool:
+        return False
+
+
+def test_the_view_follows_how_the_run_stands_with_its_server_though_nothing_is_logged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    Tracker().install(monkeypatch)
+    monkeypatch.setattr(Background, "start", lambda link: None)
+    seen = Seen()
+    with wandb.init(project="p") as run:
+        run.log({"loss": 1})
+        watch = live.Watch(run, Course([]))
+        watch.add(seen, follow=False)
+        assert run.link is not None
+        run.link.flush()
+        watch.flush()
+    assert seen.server == ["1 row to send to tracker.example", "in step with tracker.example"]
+
+
+def test_the_last_view_of_a_run_is_of_after_its_rest_was_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    tracker = Tracker()
+    tracker.install(monkeypatch)
+    monkeypatch.setattr(Background, "start", lambda link: None)
+    seen = Seen()
+    run = wandb.init(project="p")
+    run.log({"loss": 1})
+    watch = live.Watch(run, Course([]))
+    tracker.then("append", watch.flush)  # the thread that shows a run does not wait for the one that ends it
+    watch.add(seen, follow=False)
+    run.finish()
+    watch.flush()
+    assert seen.server[-1] == "in step with tracker.example"

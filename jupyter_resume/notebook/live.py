@@ -72,7 +72,7 @@ class Watch:
         """Show the last state now, where it is not shown yet. A face that fails is given up, and told."""
         if self.run.forked:  # in a child, where nobody will release a lock that was held at the fork
             return
-        closed = self.run.closed  # read first: what is shown after that is the end
+        closed = self.run.over  # read first: what is shown after that is the end
         with self._lock:
             if self._ended.is_set():
                 return
@@ -116,7 +116,8 @@ class Watch:
         run = self.run
         files = tuple(entry.digest for entry in run.files.values())
         said = (run.name, run.notes, run.total)
-        return run.step, run.state, files, len(run.restored), tuple(run.not_restored), run.in_memory, said
+        there = run.link and run.link.standing
+        return run.step, run.state, files, len(run.restored), tuple(run.not_restored), run.in_memory, said, there
 
 
 class Output:
@@ -183,7 +184,7 @@ def flush_all() -> None:
     """After a cell, and when a run ends: every run as it stands, wherever it is shown."""
     for over in list(_watches.values()):
         over.flush()
-        if over.run.closed:
+        if over.run.over:
             _watches.pop(over.run, None)
 
 

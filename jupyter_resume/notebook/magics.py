@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import difflib
 import re
 import shlex
 from collections.abc import Sequence
@@ -94,7 +95,8 @@ class ResumeMagics(Magics, Configured):
         asked = _parse(self.wb_log, line)
         run = _active.need("%wb_log")
         run.log(_pairs(asked.values), step=asked.step)
-        return Message(f"logged {len(asked.values)} values; the next step is {run.step}")
+        count = len(asked.values)
+        return Message(f"logged {count} value{'' if count == 1 else 's'}; the next step is {run.step}")
 
     @magic_arguments()
     @argument("pattern", help="a path, or a glob such as checkpoints/*.h5")
@@ -268,15 +270,32 @@ _INIT_ARGUMENTS = (
 
 
 def _parse(magic: Any, line: str) -> argparse.Namespace:
-    asked: argparse.Namespace = magic.parser.parse_args(words(line))
+    given = words(line)
+    try:
+        asked: argparse.Namespace = magic.parser.parse_args(given)
+    except UsageError as error:
+        raise UsageError(f"{error}{_meant(magic.parser, given)}; %{magic.__name__}? shows what it takes") from None
     return asked
 
 
+def _meant(parser: argparse.ArgumentParser, given: Sequence[str]) -> str:
+    """What was meant by the first option that is none, if it can be told."""
+    options = [option for action in parser._actions for option in action.option_strings]
+    wrong = (word.partition("=")[0] for word in given if word.startswith("--"))
+    unknown = next((word for word in wrong if not any(option.startswith(word) for option in options)), None)
+    near = difflib.get_close_matches(unknown, options, 1, cutoff=0.75) if unknown else []
+    return f": did you mean {near[0]}?" if near else ""
+
+
 _UNKNOWN = re.compile(r"\{[A-Za-z_][\w.]*\}")
+_BEFORE_COMMENT = re.compile(r"""(?:"[^"]*"|'[^']*'|(?<=\S)\#|[^"'#])*""")
 
 
 def words(line: str) -> list[str]:
-    """The words of a magic's line: quotes group and are dropped, a backslash is a backslash."""
+    """The words of a magic's line: quotes group and are dropped, a backslash is a backslash, `` # ...`` a comment."""
+    before = _BEFORE_COMMENT.match(line)
+    if before is not None and line[before.end() :].startswith("#"):  # shlex would also end a word such as a#b
+        line = before[0]
     lexer = shlex.shlex(line, posix=True, punctuation_chars=False)
     lexer.whitespace_split, lexer.escape, lexer.commenters = True, "", ""
     try:

@@ -44,7 +44,7 @@ def words_of(body: bytes) -> str:
     try:
         said = json.loads(body)
     except (ValueError, RecursionError):
-        return ""
+        return _words_of_storage(body)
     if not isinstance(said, dict):
         return ""
     if isinstance(said.get("errors"), list) and (messages := messages_of(said["errors"])):
@@ -56,6 +56,15 @@ def words_of(body: bytes) -> str:
         if isinstance(word, str) and word.strip():
             return clean(word)
     return ""
+
+
+def _words_of_storage(body: bytes) -> str:
+    """The words of storage in the manner of S3: a code, and mostly a message, in XML."""
+    found = re.search(
+        rb"<Error>.*?<Code>([^<]{1,100})</Code>(?:\s*<Message>([^<]*)</Message>)?", body[:4096], re.DOTALL
+    )
+    said = (part.decode("utf-8", "replace").strip() for part in found.groups() if part) if found else ()
+    return clean(": ".join(filter(None, said)))
 
 
 def messages_of(errors: list[Any]) -> str:
@@ -71,14 +80,32 @@ def clean(text: str) -> str:
 
 
 def is_page(headers: Mapping[str, str], body: bytes) -> bool:
-    """Whether it is a web page, as of a proxy."""
-    return "html" in headers.get("Content-Type", "").lower() or body.lstrip()[:1] == b"<"
+    """Whether it is a web page, as of a proxy; storage answers in XML."""
+    kind, start = headers.get("Content-Type", "").lower(), body.lstrip()[:6].lower()
+    return "html" in kind or (start[:1] == b"<" and "xml" not in kind and start not in (b"<?xml ", b"<error"))
+
+
+def was_deleted(words: str) -> bool:
+    """Whether a server says that a run of this id was there and is not any more; W&B gives no id out twice."""
+    return re.search(r"(?i)previously (created and )?deleted", words) is not None
+
+
+def deleted(url: str, words: str, status: int | None = None) -> RemoteGone:
+    """The error for a run that somebody has deleted there."""
+    return RemoteGone(
+        f"{host_of(url)} had this run and it was deleted there ({words}): restore it on its project's page, or go on "
+        "with another id.",
+        status=status,
+    )
 
 
 def refusal(url: str, status: int, headers: Mapping[str, str], body: bytes) -> RemoteError:
     """The error for a status that is no success."""
     host, words = host_of(url), words_of(body)
-    said = f" ({words})" if words else " (with a web page: a proxy?)" if is_page(headers, body) else ""
+    if was_deleted(words):
+        return deleted(url, words, status)
+    page = "with a web page: a proxy?" if not words and is_page(headers, body) else ""
+    said = f" ({words or page})" if words or page else ""
     if 300 <= status < 400:
         where = place_of(headers.get("Location", "")) or "nowhere"
         return RemoteRefused(
@@ -91,18 +118,21 @@ def refusal(url: str, status: int, headers: Mapping[str, str], body: bytes) -> R
             f"{host} does not accept the API key{said}: log in again (jupyter resume login), or mend "
             "WANDB_API_KEY, which comes first where it is set.",
             status=status,
+            words=words or page,
         )
     if status == 403:
         return KeyRejected(
             f"{host} does not allow this with the API key in use{said}: check the entity and the key's rights, or log "
             "in with another key (jupyter resume login).",
             status=status,
+            words=words or page,
         )
     if status in (404, 410):
         return RemoteGone(
             f"{host} does not know this{said or f' (HTTP {status})'}: check entity, project and run id, and "
             "WANDB_BASE_URL.",
             status=status,
+            words=words or page,
         )
     if is_for_now(status):
         wait = retry_after(headers)
@@ -115,7 +145,7 @@ def refusal(url: str, status: int, headers: Mapping[str, str], body: bytes) -> R
                                status=status)  # fmt: skip
     why = f"HTTP {status}{words and ': ' + words}"
     return RemoteRefused(f"{host} refuses this ({why}): {_ADVICE.get(status, 'see the words of the server')}.",
-                         status=status)  # fmt: skip
+                         status=status, words=words or page)  # fmt: skip
 
 
 _ADDRESS = "check that WANDB_BASE_URL is a W&B server's address"

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 from urllib.parse import urljoin, urlsplit
 
-from ..errors import FileUnstable, RemoteError, RemoteMalformed, RemoteRefused, RemoteUnreachable
+from ..errors import FileUnstable, RemoteError, RemoteGone, RemoteMalformed, RemoteRefused, RemoteUnreachable
 from ..store import lines
 from . import answers
 from .bodies import Upload, json_body
@@ -68,6 +68,7 @@ class Http:
         self._key = key
         self._seconds, self._clock, self._sleep, self._chance = patience, clock, sleep, chance
         self._timeouts = timeouts or Timeouts()
+        self.lacks: frozenset[str] = frozenset()  # fields that the server is known to be too old for
         self._local = threading.local()
 
     def __repr__(self) -> str:
@@ -248,7 +249,7 @@ class Http:
             )
         words = self.without_key(data[:most].decode("utf-8", "replace")).encode()
         error = answers.refusal(url, response.status_code, response.headers, words)
-        if response.status_code in also and not isinstance(error, RemoteUnreachable):
+        if response.status_code in also and not isinstance(error, (RemoteUnreachable, RemoteGone)):
             raise RemoteUnreachable(str(error), status=response.status_code, retry_after=None)
         raise error
 

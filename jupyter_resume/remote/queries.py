@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
+
 VIEWER = "query Viewer { viewer { id entity username teams { edges { node { name } } } } }"
 
 RESUME_STATUS = """
@@ -127,3 +130,22 @@ query RunSampledHistory($project: String!, $entity: String!, $name: String!, $sp
 # Errors of these fields leave the rest of an answer usable. All others hold what a run is continued by.
 DECORATION = frozenset({"displayName", "user", "username", "teams", "mimetype", "updatedAt", "heartbeatAt", "fileCount",
                         "runCount"})  # fmt: skip
+
+# What an answer may lack. A server that is older than a field refuses every document that asks for it.
+OPTIONAL = DECORATION | {"tags", "notes", "wandbConfig", "eventsLineCount", "logLineCount", "eventsTail", "inserted",
+                         "group", "jobType", "createdAt", "historyKeys", "md5"}  # fmt: skip
+
+_UNKNOWN = re.compile(r"""Cannot query field ["'](\w+)["']""")
+_BELOW = re.compile(r"\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\}")
+
+
+def unknown(words: str) -> frozenset[str]:
+    """The fields that a server says it does not know, if it can be asked without them."""
+    return OPTIONAL.intersection(_UNKNOWN.findall(words))
+
+
+def without(document: str, fields: Iterable[str]) -> str:
+    """A document that does not ask for some fields, nor for what is below them."""
+    for name in sorted(fields):
+        document = re.sub(rf"(?<![\w$]){name}\b(?!\s*:)(?:\([^()]*\))?(?:\s*{_BELOW.pattern})?", "", document)
+    return document

@@ -17,7 +17,7 @@ from . import answers
 from .base import RemotePoint, RemoteRun
 from .http import Http
 from .patience import Patience
-from .queries import DECORATION
+from .queries import DECORATION, unknown, without
 
 _NAME = re.compile(r"(?:query|mutation)\s+(\w+)")
 
@@ -25,7 +25,24 @@ _NAME = re.compile(r"(?:query|mutation)\s+(\w+)")
 def ask(
     http: Http, document: str, variables: Mapping[str, Any], patience: Patience, also: Collection[int] = ()
 ) -> dict[str, Any]:
-    """The data of the answer to a document.
+    """The data of the answer to a document; fields that the server is too old for are left out of it.
+
+    Raises RemoteError.
+    """
+    while True:
+        try:
+            return _ask(http, without(document, http.lacks), variables, patience, also)
+        except RemoteRefused as error:
+            found = unknown(str(error)) - http.lacks
+            if not found:
+                raise
+            http.lacks |= found
+
+
+def _ask(
+    http: Http, document: str, variables: Mapping[str, Any], patience: Patience, also: Collection[int]
+) -> dict[str, Any]:
+    """The data of the answer to a document as it is.
 
     Raises RemoteRefused for GraphQL errors, unless each is about a field that only decorates (`DECORATION`) and
     there is data: a null that comes with an error is not known to be nothing.
@@ -38,6 +55,8 @@ def ask(
         listed = errors if isinstance(errors, list) else [errors]
         if not isinstance(data, dict) or not all(map(_decorates, listed)):
             words = http.without_key(answers.messages_of(listed)) or "without saying why"
+            if answers.was_deleted(words):
+                raise answers.deleted(http.base_url, words)
             raise RemoteRefused(
                 f"{answers.host_of(http.base_url)} refuses this ({words}): check entity, project and run id, and the "
                 "rights of the API key."
@@ -106,22 +125,13 @@ class Reader:
         return cursor
 
     def count(self, node: Mapping[str, Any], what: str, must: bool = True) -> int | None:
-        """A number of lines."""
-        value = node.get(what)
+        """A number of lines, or of bytes."""
+        value = whole(node.get(what))
         if value is None and not must:
             return None
-        if isinstance(value, float) and value.is_integer():
-            value = int(value)
         if type(value) is not int or value < 0:
             raise self.nonsense(what, value)
         return value
-
-    def size(self, node: Mapping[str, Any], what: str) -> int:
-        """A number of bytes; some servers write large ones as text."""
-        value = node.get(what)
-        if isinstance(value, str) and value.isascii() and value.isdigit():
-            return int(value)
-        return self.count(node, what) or 0
 
     def nested(self, value: object, what: str) -> dict[str, Any]:
         """A JSON object in a text."""
@@ -139,6 +149,8 @@ class Reader:
         if value is None or value == "":
             return {}
         found = self._load(value, what)
+        if isinstance(found, str):  # wrapped once more, as texts in a text are
+            found = self._load(found, what)
         if found is None or found == []:
             return {}
         if not isinstance(found, list):
@@ -179,15 +191,18 @@ class Reader:
         summary = self.nested(bucket.get("summaryMetrics"), "summaryMetrics")
         tail = self.tail(bucket.get("historyTail"), "historyTail")
         last_event = self.tail(bucket.get("eventsTail"), "eventsTail")
-        rows = self.count(bucket, "historyLineCount") or 0
         events = self.count(bucket, "eventsLineCount", must=False)
         output = self.count(bucket, "logLineCount", must=False)
         marked = "t" in internal or "t" in self.nested(bucket.get("wandbConfig"), "wandbConfig")
+        written = bool(events or output or summary.keys() - {"_wandb"})
+        rows = self.count(bucket, "historyLineCount", must=marked or written or bool(tail)) or 0
+        if not (marked or written or rows):  # nothing was ever written: what is not counted is none
+            events, output = events or 0, output or 0
         inner = summary.get("_wandb")
         return RemotePoint(
             path=self.path(model, text(bucket.get("name")), asked),
             storage_id=text(bucket.get("id")),
-            started=marked or bool(rows or events or output or summary.keys() - {"_wandb"}),
+            started=marked or written or bool(rows),
             rows=rows,
             events=events,
             output=output,
@@ -235,6 +250,15 @@ class Reader:
             heartbeat_at=text(node.get("heartbeatAt")),
             user=text(user.get("username")) or text(user.get("name")),
         )
+
+
+def whole(value: object) -> object:
+    """A whole number as one: JSON may write it with a point, and servers write 64 bits as text."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, str) and re.fullmatch("[0-9]{1,18}", value):
+        return int(value)
+    return value
 
 
 def text(value: object) -> str | None:

@@ -25,7 +25,7 @@ from .base import Account, Begun, Description, Lines, Page, Post, RemoteFile, Re
 from .bodies import upload_headers
 from .http import Http, Timeouts
 from .patience import Clock, Patience, Sleep
-from .reading import Reader, ask, text, texts
+from .reading import Reader, ask, text, texts, whole
 
 _PAGE = 50  # files or names of one query
 _MOST_OF_A_STEP = 1 << 20  # rows; more at one step are taken as the server thins them
@@ -215,7 +215,10 @@ class Wandb:
         """
         node = self._history(queries.LAST_STEP, _named(path), path)
         last = self._read.nested(node.get("historyKeys"), "historyKeys").get("lastStep")
-        known = (step_of({"_step": last}), step_of(self._read.nested(node.get("summaryMetrics"), "summaryMetrics")))
+        known = (
+            step_of({"_step": whole(last)}),
+            step_of(self._read.nested(node.get("summaryMetrics"), "summaryMetrics")),
+        )
         end = 1 + max((step for step in known if step is not None), default=-1)
         end = end if max_step is None else min(end, max_step)
         at, span, most = max(0, min_step), page_size, page_size
@@ -271,7 +274,7 @@ class Wandb:
                 name, url, md5 = text(found.get("name")), text(found.get("url")), text(found.get("md5"))
                 if name is None or url is None or md5 == "0":  # a name that the run has no file for
                     continue
-                size = self._read.size(found, "sizeBytes")
+                size = self._read.count(found, "sizeBytes") or 0
                 yield RemoteFile(name, size, md5, url, text(found.get("updatedAt")), text(found.get("mimetype")))
             after = self._read.next_page(connection, "files", after)
             if after is None:
@@ -285,10 +288,10 @@ class Wandb:
                 return
             except RemoteRefused as error:
                 if fresh or error.status not in _EXPIRED:
-                    why = re.search(r"\(.*\)", str(error))
+                    words = getattr(error, "words", "")
                     raise RemoteRefused(
                         f"{answers.host_of(url)} does not take the upload of {name!r} (HTTP {error.status}"
-                        f"{' ' + why[0] if why else ''}): see that the run and its storage are there.",
+                        f"{words and ': ' + words}): see that the run and its storage are there.",
                         status=error.status,
                     ) from None
 

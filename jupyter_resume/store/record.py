@@ -22,6 +22,10 @@ from . import edits, lease, lines
 FORMAT = 1
 _SEGMENT = re.compile(r"(\d{6,})\.jsonl")
 _CHUNK = 1 << 16
+# Bytes of one read, which lets go of the interpreter and takes it back before a thread that waits for it has woken up;
+# the 5 ms after which that one may ask for it begin anew. With little work behind each read, log() would wait for all.
+_PORTION = 1 << 19
+_TOGETHER = 128  # lines that are unsealed at once; with many more, garbage is collected, and all threads wait for that
 _MOST_RESTORED = 100
 
 
@@ -386,25 +390,35 @@ class Record:
     def set_aside(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Rows that are kept but are no part of the history, each with the reason.
 
-        ``"out of order"``: logged below the step that the run had reached. ``"fenced"``: logged by a writer
-        whose run another process had taken over, or behind the place that the run later went on from.
+        ``"out of order"``: logged below the step that the run had reached. ``"superseded"``: part of the run once,
+        which was then set back to go on from its server's rows (``adopt``, ``fork``) or was rewound. ``"fenced"``:
+        logged by a writer whose run another process had taken over.
         """
         for kind, value in self.scan():
             if kind == lines.LATE_STEP:
                 yield "out of order", value
             elif kind == lines.NUMBERED and value["late"]:
                 yield "out of order", value["row"]
-        for row in self.fenced():
-            yield "fenced", row
+        yield from self.left_behind()
 
-    def fenced(self) -> Iterator[dict[str, Any]]:
-        """The rows that lie behind the place where their segment is continued; reads only those bytes."""
-        chain = dict(self.chain())
+    def left_behind(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """The rows behind the place where their segment is continued, each with the reason; reads only those bytes."""
+        chain, found = dict(self.chain()), self._found()
         for token in self.tokens():
             if token in chain and chain[token] is None:
                 continue  # the last one counts whole
-            late = read_lines(self.segment(token), chain.get(token) or 0, None)
-            yield from (value for kind, value, _ in late if kind in (lines.ROW, lines.LATE_STEP))
+            for kind, value, end in read_lines(self.segment(token), chain.get(token) or 0, None):
+                if kind in (lines.ROW, lines.LATE_STEP):
+                    yield ("superseded" if end <= found.get(token, 0) else "fenced"), value
+
+    def _found(self) -> dict[int, int]:
+        """How many bytes of each segment the writer found that came next, wherever it went on from."""
+        found: dict[int, int] = {}
+        for token in self.tokens():
+            head = self._head(token) or {}
+            if place := head.get("found") or head.get("base"):
+                found.setdefault(place[0], place[1])
+        return found
 
 
 def read_lines(path: Path, start: int, end: int | None) -> Iterator[tuple[str, Any, int]]:
@@ -412,14 +426,18 @@ def read_lines(path: Path, start: int, end: int | None) -> Iterator[tuple[str, A
 
     Each comes as kind, value, and the offset of its end.
     """
-    with path.open("rb") as file:
+    with path.open("rb", buffering=0) as file:
         at = file.seek(start)
-        for line in file:
-            at += len(line)
-            if end is not None and at > end:
-                return
-            if line.endswith(b"\n") and (read := lines.unseal(line[:-1])):
-                yield *read, at
+        held = b""  # the beginning of a line whose end was not read yet
+        while data := file.read(_PORTION if end is None else max(0, min(_PORTION, end - at - len(held)))):
+            whole, newline, held = (held + data).rpartition(b"\n")
+            found = whole.split(b"\n") if newline else []
+            for first in range(0, len(found), _TOGETHER):
+                some = found[first : first + _TOGETHER]
+                for line, read in zip(some, lines.unseal_all(some), strict=True):
+                    at += len(line) + 1
+                    if read is not None:
+                        yield *read, at
 
 
 def _lines_back_to_snapshot(path: Path) -> Iterator[tuple[int, bytes]]:

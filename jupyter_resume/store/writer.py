@@ -106,6 +106,8 @@ class Writer:
             "owner": asdict(self._owner),
             "base": self._continues,
         }
+        if (found := _continued(self._base, None)) != self._continues:
+            head["found"] = found
         body = b'%b,"snapshot":%b}' % (lines.dump(head)[:-1], self._born)
         fd = lease.claim(self.record.segment(token), lines.seal(lines.HEAD, body))
         if fd is None:

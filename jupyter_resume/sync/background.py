@@ -87,10 +87,15 @@ class Background:
         return self._trouble
 
     @property
+    def closed(self) -> bool:
+        """Whether it sends no more."""
+        return self._closed
+
+    @property
     def standing(self) -> Standing:
         """How it stands now."""
-        said = None if self._trouble is None else _plain(self._trouble)
-        return Standing(self.syncing.host, self.syncing.waiting(), said, len(self.syncing.files_waiting()))
+        trouble = None if isinstance(self._trouble, RunDiverged) else self._trouble  # both sides are said in any case
+        return self.syncing.standing(None if trouble is None else _plain(trouble))
 
     def flush(self, if_diverged: str | None = None) -> RemoteError | None:
         """Send at once, in the calling thread, what waits: rows and files. What went wrong, or None.
@@ -128,10 +133,16 @@ class Background:
                     self.syncing.verify(if_diverged)
                     self._trouble = None
                 self._bring()
-            self._upload()  # may take long: the thread goes on with rows and signs of life meanwhile
+            unsent: RemoteError | None = None
+            try:
+                self._upload()  # may take long: the thread goes on with rows and signs of life meanwhile
+            except (RemoteUnreachable, RemoteMalformed) as error:  # of the storage, it may be
+                unsent = error
             with self._sending_rows():
                 if ending:
                     self.syncing.end()
+                if unsent is not None:
+                    raise unsent
                 self._over()
             self._rows_due.set()  # the thread may be asleep for long, after trouble that is over now
             return None

@@ -109,7 +109,8 @@ def waiting_runs(store: Store, base_url: str) -> list[RunPath]:
         except ResumeError:  # who sends the run says why; one that was never meant for a server is left alone
             found += [entry.path] if replica is not None else []
             continue
-        if tail is not None and (replica is not None or tail.point.mode != "local") and _waits(tail.point, replica):
+        meant = tail is not None and (tail.point.mode != "local" or (replica is not None and replica.in_step_at > 0))
+        if tail is not None and meant and _waits(tail.point, replica):
             found.append(entry.path)
     return found[::-1]
 

@@ -56,7 +56,7 @@ def fork(
     closing = _opened(Writer.open(store.record(old), left, found, label, rewound_to=cut), old)
     closing.close("interrupted", None)
     store.catalog.put(left)
-    replica.said, replica.ended = describe(left), left.sessions
+    replica.said, replica.ended, replica.diverged = describe(left), left.sessions, None
     replica.summary = told(left.summary, left.runtime, left.rows, replica.last)
     store.replica(old, remote.base_url).save(replica)
     return new

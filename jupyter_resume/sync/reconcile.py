@@ -11,7 +11,7 @@ from ..errors import InvalidInput
 from ..remote.base import RemotePoint
 from ..store.follow import Cursor, Row
 from ..store.record import Record, ResumePoint
-from ..store.replica import Replica, Shift
+from ..store.replica import Divergence, Replica, Shift
 from .merge import merge, take_description, take_history
 from .relation import Diverged, GoneOn, InStep, Scan, relate
 
@@ -43,8 +43,8 @@ def reconcile(
 ) -> Reconciled:
     """Change ``point`` and ``replica`` so that the run goes on from both; ``record`` is None for one that is not here.
 
-    What is `Diverged` is returned and left as it is, unless ``choice`` is ``"adopt"`` or ``"append"``. ``scan``: see
-    `relate`; it may raise.
+    What is `Diverged` is returned, and noted in ``replica``, unless ``choice`` is ``"adopt"`` or ``"append"``.
+    ``scan``: see `relate`; it may raise.
     """
     if there is None or record is None:
         forget(replica)
@@ -69,9 +69,11 @@ def reconcile(
     elif choice == "adopt":
         rewound_to = adopt(point, replica, relation, there)
     else:
+        replica.diverged = Divergence(relation.first.number, there.last_step)
         return Reconciled(diverged=relation)
     take_description(point, there, replica)
     take_counts(replica, there)
+    replica.diverged = None
     return Reconciled(rewound_to=rewound_to)
 
 
@@ -127,12 +129,14 @@ def forget(replica: Replica) -> None:
     """The server has nothing of the run: all that is here is to be sent."""
     replica.storage_id = None
     replica.rows = replica.events = replica.output = replica.ended = 0
-    replica.cursor, replica.last, replica.shifts = Cursor(), {}, []
+    replica.cursor, replica.last, replica.shifts, replica.diverged = Cursor(), {}, [], None
     replica.said, replica.summary, replica.internal, replica.files = {}, {}, {}, {}
 
 
 def take_counts(replica: Replica, there: RemotePoint) -> None:
     """Remember how the server knows the run, and how many lines of events and output it has."""
+    if there.storage_id != replica.storage_id:  # it was deleted there, and begun anew by another machine
+        replica.files = {}
     replica.storage_id, replica.internal = there.storage_id, dict(there.internal)
     replica.events, replica.output = _known(there.events), _known(there.output)
 

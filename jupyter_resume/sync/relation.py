@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from ..remote.base import RemotePoint, step_of
@@ -14,6 +15,7 @@ from ..store.replica import Replica, Shift
 
 Scan = Callable[[int, int], Iterable[Mapping[str, Any]]]
 _CLOSE = 0.01  # seconds that a timestamp may lose on its way
+_PAGE = 1000  # rows that are compared at once
 
 
 @dataclass(frozen=True)
@@ -68,11 +70,10 @@ def relate(
     behind = there.rows <= replica.there(replica.rows)
     if there.rows and (found := _find_tail(record, replica, there, Cursor() if behind else start)):
         return found
-    here = [row for row in follow(record, start) if isinstance(row, Row) and not (known and row.number < replica.rows)]
-    waiting = _not_there(here, replica, scan)
-    if waiting and (waiting[0].row["_step"] < reached if reached is not None else True):
-        return Diverged(waiting[0], len(waiting), waiting[-1].row["_step"])
-    return GoneOn(waiting[0] if waiting else None)
+    lacking = _lacking(record, start, replica.rows if known else 0, replica, scan)
+    if lacking is not None and (reached is None or lacking.first.row["_step"] < reached):
+        return lacking
+    return GoneOn(None if lacking is None else lacking.first)
 
 
 def _rows(record: Record) -> int:
@@ -95,6 +96,31 @@ def _find_tail(record: Record, replica: Replica, there: RemotePoint, start: Curs
     return found
 
 
+def _lacking(record: Record, start: Cursor, number: int, replica: Replica, scan: Scan) -> Diverged | None:
+    """The rows from line ``number`` on, behind a place, that the server does not have: looked for from the end.
+
+    The server is asked a page at a time until there is one that it has, and of this record one page is held: also where
+    what was known of the replica is lost, what is fetched grows with the rows that wait and not with the history. The
+    record is read once, to find its pages: lines have no numbers in them, so that it can only be read forwards.
+    """
+    pages = [row.start for n, row in enumerate(_rows_from(record, start, number)) if n % _PAGE == 0]
+    found: Diverged | None = None
+    for page in reversed(pages):
+        rows = list(islice(_rows_from(record, page, number), _PAGE))
+        lacking = _not_there(rows, replica, scan)
+        if lacking:
+            waiting, last_step = (0, lacking[-1].row["_step"]) if found is None else (found.waiting, found.last_step)
+            found = Diverged(lacking[0], waiting + len(lacking), last_step)
+        if len(lacking) < len(rows):
+            break
+    return found
+
+
+def _rows_from(record: Record, start: Cursor, number: int) -> Iterator[Row]:
+    """The rows of a record behind a place, from a line on."""
+    return (item for item in follow(record, start) if isinstance(item, Row) and item.number >= number)
+
+
 def _moved_by(here: Mapping[str, Any], there: Mapping[str, Any]) -> int | None:
     """By how many steps a row was moved on its way to the server; None if it is another one."""
     step = step_of(there)
@@ -106,8 +132,6 @@ def _moved_by(here: Mapping[str, Any], there: Mapping[str, Any]) -> int | None:
 
 def _not_there(rows: list[Row], replica: Replica, scan: Scan) -> list[Row]:
     """The rows from the first on that the server does not have: the answer to a post may have been lost."""
-    if not rows:
-        return rows
     steps = [row.row["_step"] + replica.shift(row.number).steps for row in rows]
     theirs = {step_of(row): row for row in scan(steps[0], steps[-1] + 1)}
     for count, (row, step) in enumerate(zip(rows, steps, strict=True)):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..store.record import FileEntry, Record, ResumePoint
+from ..store.watch import Present
 from ..store.writer import Writer
 from .merge import describe
 
@@ -23,6 +24,7 @@ class Look:
     reached: int | None
     sessions: int
     rows: int
+    last_step: int
     runtime: float
     exit_code: int | None
 
@@ -37,6 +39,7 @@ class Look:
             reached=reached,
             sessions=point.sessions,
             rows=point.rows,
+            last_step=point.last_step,
             runtime=point.runtime,
             exit_code=code if code is None or point.state == "interrupted" else point.exit_code or code,
         )
@@ -68,10 +71,15 @@ def written_here(writer: Writer, step: Callable[[], int]) -> Source:
 
 
 def in_store(record: Record) -> Source:
-    """A run that lies in the store; a row that another process may still add to is left for later."""
+    """A run that lies in the store; a row that another process may still add to is left for later.
+
+    What is asked again costs what is new in the record, so that sending many files does not read all their names for
+    each. To be used from one thread.
+    """
+    present = Present(record)
 
     def look() -> Look:
-        tail = record.tail()
+        tail = present.look()
         if tail is None:
             raise AssertionError("a run that is synced has a record")
         living = record.live_owner(tail) is not None

@@ -19,13 +19,14 @@ from ..remote.answers import host_of
 from ..remote.base import Lines, Post, Remote, RemotePoint
 from ..store import lines
 from ..store.blobs import Blobs
-from ..store.replica import Replica, ReplicaFile, Shift
+from ..store.replica import Divergence, Replica, ReplicaFile, Shift
 from . import merge, outbox
 from .outbox import Batch, gather
 from .reconcile import append, forget, go_on, take_counts
 from .relation import Diverged, GoneOn, InStep, relate
 from .replicating import Stopped
 from .source import Look, Source
+from .standing import gone_on
 from .uploading import Uploading
 
 _WRITTEN = ("running", "pending", "preempting")  # states of a run that somebody writes
@@ -58,6 +59,7 @@ class Syncing(Uploading):
         self.rows_sent = 0
         self.tell = tell
         self._mark: str | None = None
+        self._gone_on = False  # whether somebody else has gone on with the run since it ended here
         self._most, self._longest = outbox.MOST_BYTES, outbox.MOST_LINE
         self._seen: tuple[dict[str, Any], dict[str, Any], RemotePoint] | None = None
         self._checked = time.monotonic()
@@ -75,9 +77,10 @@ class Syncing(Uploading):
         scan = partial(self.remote.scan, self.replica.path)
         relation = relate(self._source.record, self.replica, there, scan, look.reached)
         with self._lock:
+            if there is None or there.storage_id != self.replica.storage_id:
+                self._forget_files()
             if there is None:
                 forget(self.replica)
-                self._forget_files()
             elif isinstance(relation, InStep):
                 go_on(self.replica, relation)
             elif isinstance(relation, GoneOn):
@@ -85,9 +88,14 @@ class Syncing(Uploading):
             elif if_diverged == "append" or self.shared:
                 self._tell_of_steps(append(self.replica, relation.first, there), there)
             else:
+                self.replica.diverged = Divergence(relation.first.number, there.last_step)
+                self._file.save(self.replica)
                 raise diverged(self.replica.path, self.remote.base_url, relation, there)
             if there is not None:
                 take_counts(self.replica, there)
+            if there is None or self.replica.diverged is not None:  # lest what is over be believed after a kill
+                self.replica.diverged = None
+                self._file.save(self.replica)
             # What it had been told from here, beside what it has now: others may have changed the rest.
             self._seen = None if there is None else (self.replica.said, self.replica.summary, there)
         self.verified, self._checked = True, time.monotonic()
@@ -103,7 +111,7 @@ class Syncing(Uploading):
         self.replica.rows, self.replica.last = look.rows, dict(there.tail)
         self.replica.summary = {**self.replica.summary, **{k: v for k, v in there.tail.items() if k == "_step"}}
         if look.reached is None:
-            self.replica.ended = look.sessions  # how it ended here was before that
+            self.replica.ended, self._gone_on = look.sessions, True  # how it ended here was before that
         else:
             self._tell_of_steps(steps, there)
 
@@ -151,6 +159,8 @@ class Syncing(Uploading):
             self.replica.path = begun.path
             self.replica.storage_id = begun.storage_id or self.replica.storage_id
             self.replica.said = look.said
+            if self.replica.ended == look.sessions and not self._gone_on:
+                self.replica.ended = 0  # it counts as running there from now on, until its end is told again
             self._save()
         self.begun = mark == self._mark
         if mark is not None:
@@ -214,12 +224,15 @@ class Syncing(Uploading):
 
     def _make_smaller(self, batch: Batch) -> bool:
         """Post less at once, or less of a row that is too long by itself; False if neither can be."""
-        if len(batch.rows) == 1 and not batch.streams:
-            size = len(batch.rows[0])
+        texts = [*batch.rows, *(text for part in batch.streams.values() for text in part.texts)]
+        size = sum(map(len, texts))
+        if size <= _SMALL:  # it is not for its size that a server refuses so little
+            return False
+        if len(texts) == 1 and batch.rows:
             self._longest = min(self._longest, size - 1)
-            return not batch.too_long and size > _SMALL
-        self._most //= 2
-        return self._most >= _SMALL
+            return True
+        before, self._most = self._most, max(_SMALL, min(self._most, size) // 2)
+        return self._most < before
 
     def _stale(self) -> bool:
         """Whether somebody else may have written to the run since the server was asked."""
@@ -280,12 +293,9 @@ class Syncing(Uploading):
 
 def diverged(path: RunPath, base_url: str, relation: Diverged, there: RemotePoint) -> RunDiverged:
     """The refusal to mix two histories: both sides, and the ways on."""
+    both = gone_on(host_of(base_url), relation.waiting, relation.last_step, there.last_step)
     return RunDiverged(
-        f"Run {path} has gone on at {host_of(base_url)} to step {there.last_step}, and {relation.waiting} rows up to "
-        f"step {relation.last_step} wait here: choose with init(if_diverged=...) or %wb_init "
-        "--if-diverged: 'adopt' (go on from the server's; the rows here are kept aside), 'append' (send the rows here "
-        "behind the server's; %wb_sync and jupyter resume sync take it too), or 'fork' (go on with the rows here as a "
-        "new run). Nothing was overwritten.",
+        f"Run {path} {both}. Nothing was overwritten.",
         here=relation.last_step,
         there=there.last_step,
         waiting=relation.waiting,

@@ -13,6 +13,7 @@ from ..store.replica import Replica, ReplicaFile
 from ..transfer import digest_of
 from .replicating import Replicating, Stopped
 from .source import Source
+from .standing import Standing
 
 
 class Uploading(Replicating):
@@ -34,6 +35,12 @@ class Uploading(Replicating):
     def files_waiting(self) -> list[str]:
         """Names of files whose content the server lacks, as far as is known here."""
         return files_unsent(self._source.look().files, self.replica)
+
+    def standing(self, trouble: str | None) -> Standing:
+        """How it stands now; ``trouble`` is what is the matter, in words."""
+        look = self._source.look()
+        files = files_unsent(look.files, self.replica)
+        return Standing.of(self.replica, look.rows, look.last_step, len(files), trouble)
 
     def upload(self, name: str) -> bool:
         """Bring one file there; False if the server had its content, or if it is superseded by now.
@@ -59,7 +66,7 @@ class Uploading(Replicating):
         with self._lock:
             self._md5s[name] = md5
             self.replica.files[name] = [entry.digest, md5]
-            self._save()
+            self._file.save_upload(self.replica, name)
         return sent
 
     def _md5_there(self, name: str) -> str | None:
@@ -76,7 +83,7 @@ class Uploading(Replicating):
         self._md5s, self._listed = {name: file.md5 for name, file in self.files_there.items()}, True
 
     def _forget_files(self) -> None:
-        """The server has nothing of the run (any more)."""
+        """The server has none of the run's files (any more), as far as is known."""
         self._md5s, self._listed = {}, False
 
 

@@ -64,7 +64,7 @@ export function Head({ situation, view }: { situation: ISituation; view: IRunVie
       )}
       {(view.server || view.url) && (
         <p className="jp-Resume-server">
-          {view.server && <Said text={view.server} width={300} />}
+          {view.server && <Said text={view.server} width={400} />}
           {view.url && (
             <a href={view.url} target="_blank" rel="noopener noreferrer" title={short(view.url, 300)}>
               {trans.__('Open its page')}
