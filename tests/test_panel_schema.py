@@ -113,13 +113,14 @@ def test_the_run_is_shown_and_resumed_by_shortcut(lab: Lab, browser: Any) -> Non
     panel = Panel(page)
     sidebar.run_first(page)
     page.get_by_text("Finished, step 5").wait_for()
+    page.get_by_text("Python 3 (ipykernel) | Idle").wait_for()
     assert not panel.node.is_visible()
     assert page.locator(".jp-NotebookPanel-toolbar [data-jp-item-name='jupyter-resume'] :visible").count() == 0
     for _ in range(2):  # from the notebook and from the sidebar
         page.keyboard.press("Control+Alt+Enter")
         asked = page.locator(".jp-Dialog")
         asked.get_by_text("Resume runs").first.wait_for()
-        page.keyboard.press("Escape")
+        asked.locator(".jp-mod-reject").click()
         asked.wait_for(state="detached")
         page.keyboard.press("Control+Alt+r")
         panel.wait_for_state("Finished")
