@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from . import _active, _exit, notices, origin, settings
+from ._alone import Alone, reach, refuse_other_sdk
 from ._run import Companion, Run
-from ._there import There, refuse_other_sdk
 from .console import Console
 from .errors import RunDiverged, RunExists, RunInUse, RunMissing
 from .identity import DEFAULT_ENTITY, RunPath, generate_id
@@ -25,7 +25,6 @@ from .store import notebooks
 from .store.home import Store
 from .store.record import ResumePoint, Tail
 from .store.writer import Writer
-from .sync.reconcile import read_choice
 from .values import to_config
 
 _TRIES = 100  # another process may be faster; it is then the one that is refused, or continued
@@ -115,8 +114,11 @@ def start(
     elif asked_for.run_id is None and asked.run_id is not None:
         notices.tell(f"resume={asked_for.resume!r} is no policy, so it is taken as a run id.")
     whence = whence or origin.find()
-    choice = read_choice(if_diverged)
-    if run := _open_here(asked, asked_for, whence, choice):
+    if if_diverged is not None:
+        from .sync.reconcile import read_choice
+
+        read_choice(if_diverged)
+    if run := _open_here(asked, asked_for, whence, if_diverged):
         _active.remember(run)
         _describe(run, asked_for, changes)
         _tell_of_mode(run, asked_for.mode)
@@ -127,7 +129,7 @@ def start(
     if asked_for.mode == "disabled":
         store, asked = _throwaway(), Asked(Policy.ALLOW, asked.run_id)
     whence = notebooks.known(store.catalog, whence)
-    there = There.of(store, asked_for, choice)
+    there = reach(store, asked_for, if_diverged)
     for _ in range(_TRIES):
         found = _find(store, asked, asked_for, there, whence)
         path = found.point.path if found else RunPath(there.entity, asked_for.project, asked.run_id or generate_id())
@@ -208,7 +210,7 @@ def _tell_of_mode(run: Run, asked: str) -> None:
         )
 
 
-def _find(store: Store, asked: Asked, asked_for: Settings, there: There, whence: Origin) -> Tail | None:
+def _find(store: Store, asked: Asked, asked_for: Settings, there: Alone, whence: Origin) -> Tail | None:
     """The run that exists here under the asked id, or that this notebook or program did not finish."""
     if there.forked is not None:
         return store.record(there.forked).tail()
@@ -255,7 +257,7 @@ def _companions(
     return found
 
 
-def _reason(decision: Decision, found: Tail | None, there: There) -> str:
+def _reason(decision: Decision, found: Tail | None, there: Alone) -> str:
     """Why the run begins or goes on, in words."""
     if there.forked is not None and found is not None:
         return f"forked from {found.point.meta.get('forked_from')}"

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from . import notices
 from ._described import Described
 from .errors import RunStopped
 from .identity import DEFAULT_ENTITY, RunPath
-from .remote.base import RemoteFile
 from .store.writer import Writer
-from .sync.background import Background
+
+if TYPE_CHECKING:
+    from .remote.base import RemoteFile
+    from .sync.background import Background
 
 
 class Linked(Described):

@@ -143,7 +143,9 @@ class Run(Linked):
             self._check_stopped()
         if complaints:
             recorded = " (the other values of the call were recorded)" if row else ""
-            raise InvalidValue(f"{'; '.join(text for _, text in complaints[:3])}{recorded}.", key=complaints[0][0])
+            more = f"; and {len(complaints) - 3} more" if len(complaints) > 3 else ""
+            said = "; ".join(text for _, text in complaints[:3])
+            raise InvalidValue(f"{said}{more}{recorded}.", key=complaints[0][0])
 
     def _log_late(self, row: dict[str, Any]) -> None:
         self._writer.late_row(row)

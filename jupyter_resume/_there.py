@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, replace
 from functools import partial
 
 from . import notices
+from ._alone import Alone, entities
 from ._run import Run
-from .errors import RemoteError, RunInUse
+from .errors import RemoteError
 from .identity import DEFAULT_ENTITY, RunPath, ids_there
 from .policy import Asked, Policy
+from .remote.answers import host_of
 from .remote.base import Remote, RemotePoint
 from .settings import Settings
 from .store.home import Store
@@ -25,40 +26,23 @@ from .sync.source import written_here
 from .sync.syncing import Syncing, diverged
 
 
-@dataclass
-class There:
-    """A run on the server that is meant; without a server (``local``, ``offline``) it says nothing of any run.
+@dataclass(kw_only=True)
+class There(Alone):
+    """A run on the server that is meant."""
 
-    ``entities`` are those that the run may have in this machine's store, the likeliest first. ``forked`` is the run
-    that goes on instead, if the user chose so.
-    """
-
-    store: Store
-    base_url: str
-    entities: tuple[str, ...]
     choice: str | None
-    server: Server | None = None
-    path: RunPath | None = None
+    server: Server
     point: RemotePoint | None = None
     replica: Replica | None = None
     file: ReplicaFile | None = None
-    forked: RunPath | None = None
 
     @classmethod
     def of(cls, store: Store, asked_for: Settings, choice: str | None) -> There:
-        """Reach the server, if there is to be one."""
-        server = Server.reach(store, asked_for.base_url, asked_for.entity) if asked_for.mode == "online" else None
-        known = asked_for.entity
-        if known == DEFAULT_ENTITY and asked_for.mode != "local":
-            known = server.entity if server else store.hosts.entity(asked_for.base_url) or known
-        others = (store.hosts.entity(asked_for.base_url), DEFAULT_ENTITY) if asked_for.entity == DEFAULT_ENTITY else ()
-        entities = dict.fromkeys(name for name in (known, *others) if name)
-        return cls(store, asked_for.base_url, tuple(entities), choice, server)
-
-    @property
-    def entity(self) -> str:
-        """The entity of a run that begins."""
-        return self.entities[0]
+        """Reach the server."""
+        server = Server.reach(store, asked_for.base_url, asked_for.entity)
+        known = server.entity if asked_for.entity == DEFAULT_ENTITY else asked_for.entity
+        where = entities(store, asked_for, known)
+        return cls(store=store, base_url=asked_for.base_url, entities=where, choice=choice, server=server)
 
     @property
     def exists(self) -> bool:
@@ -70,8 +54,6 @@ class There:
 
         ``given``: the id as it was asked for, which another client may have left as it is.
         """
-        if self.server is None:
-            return
         self.file = self.store.replica(path, self.base_url)
         self.replica = self.file.load() or Replica(self.base_url, path_there(path, self.server.entity))
         self.point = self.server.ask(self.replica.path) if known else None
@@ -84,7 +66,7 @@ class There:
     def refuse_if_unsure(self, asked: Asked) -> None:
         """Raise why the server cannot be asked, if the policy cannot do without its answer."""
         unsure = asked.policy is Policy.MUST or (asked.policy is Policy.NEVER and asked.run_id is not None)
-        if unsure and self.server and (error := self.server.error):
+        if unsure and (error := self.server.error):
             raise type(error)(
                 f"{str(error).rstrip('.')}; resume={asked.policy.value!r} needs its answer: pass mode='offline' "
                 "(%wb_init --mode offline) to decide by this machine's record and sync later.",
@@ -96,10 +78,11 @@ class There:
 
         Sets `forked` if it is another run that goes on. Raises RunDiverged.
         """
-        if self.replica is None or self.server is None or self.server.error or self.server.remote is None:
+        if self.replica is None or self.server.error or self.server.remote is None:
             return None
         record = self.store.record(found.point.path) if found else None
         remote, path = self.server.remote, self.replica.path
+        followed = self.replica.rewound
         try:
             scan = partial(remote.scan, path)
             result = reconcile(record, point, self.replica, self.point, scan, self.choice)
@@ -107,6 +90,11 @@ class There:
             self.server.error = error
             return None
         if result.diverged is None:
+            if result.rewound_to is not None and self.replica.rewound not in (None, followed):
+                notices.tell(
+                    f"run {path} was rewound at {host_of(self.base_url)} to step {self.replica.rewound}: rows logged "
+                    "here behind it are kept, set aside as superseded."
+                )
             return result.rewound_to
         assert found is not None
         assert self.point is not None
@@ -119,7 +107,7 @@ class There:
 
     def link(self, run: Run) -> Background | None:
         """What keeps the run's replica in step, and reconnects by itself; None where there is no server."""
-        if self.server is None or self.replica is None or self.file is None:
+        if self.replica is None or self.file is None:
             return None
         error = self.server.error
         if error is not None:
@@ -143,13 +131,3 @@ class There:
             return connect(self.base_url, BEHIND)
         except RemoteError:
             return None
-
-
-def refuse_other_sdk(run_id: str) -> None:
-    """Raise RunInUse if the wandb package has this run open in this process: both would write the same lines."""
-    other = getattr(sys.modules.get("wandb"), "run", None)
-    if getattr(other, "id", None) == run_id and type(other).__module__.partition(".")[0] == "wandb":
-        raise RunInUse(
-            f"Run {run_id} is open in this process as wandb.run, which writes to it too: call wandb.finish() first and "
-            "then init() or %wb_init again, or go on with takeover=True (%wb_init --takeover) and log by one of them."
-        )

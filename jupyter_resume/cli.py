@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         from . import demo
 
         return _told(lambda: demo.main(words[1:]))
-    asked = _parser().parse_args(words)
+    asked = _parser().parse_args(words or ["--help"])
     return _told(lambda: int(asked.command(asked)))
 
 
@@ -105,7 +105,7 @@ def _serve(asked: argparse.Namespace) -> int:
         raise ResumeError(
             f"The server needs {error.name}, which is not installed: pip install 'jupyter-resume[server]'."
         ) from error
-    if asked.make_key or asked.revoke_key or asked.list_keys:
+    if asked.list_keys or (asked.make_key, asked.revoke_key) != (None, None):
         return serving.manage_keys(asked)
     return serving.serve(asked)
 
@@ -145,7 +145,10 @@ def _path(text: str) -> RunPath:
 
 
 def _parser() -> argparse.ArgumentParser:
+    from importlib.metadata import version
+
     parser = argparse.ArgumentParser(prog="jupyter resume", description="Training runs that survive their notebook.")
+    parser.add_argument("--version", action="version", version=f"jupyter-resume {version('jupyter-resume')}")
     commands = parser.add_subparsers(required=True, metavar="command")
 
     commands.add_parser("demo", help="train in a notebook, kill its kernel, and see the run continued")

@@ -6,11 +6,14 @@ import base64
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .digests import md5_of
 from .errors import FileError, LocalFileDiffers
 from .files import safe_name, target_in
-from .remote.base import RemoteFile
+
+if TYPE_CHECKING:
+    from .remote.base import RemoteFile
 
 
 def bring(

@@ -8,16 +8,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from . import fetched, files, notices, settings
 from .errors import RemoteError, RemoteGone, RunMissing
 from .files import Restored, safe_name
 from .identity import DEFAULT_ENTITY, MAX_ID, RunPath, clean_id, ids_there
-from .remote.base import Remote, RemoteFile
 from .store.home import Store
 from .store.record import FileEntry
 from .store.replica import Replica
 from .sync.connecting import connect
+
+if TYPE_CHECKING:
+    from .remote.base import Remote, RemoteFile
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,8 @@ def flush(run: Run, if_diverged: str | None = None) -> str:
     assert run.link is not None
     if (error := run.link.flush(if_diverged)) is not None:
         raise error
-    return f"run {run.path}: {run.link.standing}"
+    standing = run.link.standing
+    return f"run {run.path}: {standing}" + ("; a row goes out when its step is over" if standing.waiting else "")
 
 
 def send(

@@ -39,7 +39,7 @@ class Metrics:
         row: dict[str, Any] = {}
         complaints: list[Complaint] = []
         finite = True
-        if not isinstance(data, Mapping):
+        if type(data) is not dict and not isinstance(data, Mapping):  # the second question costs four times as much
             return row, finite, [(None, f"log() takes a dict of names and values, not {type(data).__name__}")]
         for key, value in data.items():
             kind = type(value)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import re
 import time
 from typing import Any
@@ -12,7 +11,9 @@ _UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udff
 
 def esc(text: object) -> str:
     """Safe in HTML, in text and in attributes."""
-    return html.escape(str(text), quote=True)
+    from html import escape  # only a display needs it, and its table of names takes a while
+
+    return escape(str(text), quote=True)
 
 
 def said(text: str) -> str:

@@ -31,7 +31,10 @@ PATIENCE = 60.0
 """Seconds after which a test gives up on an event; no test relies on how long anything takes."""
 
 _context = multiprocessing.get_context("forkserver")
-_PRELOADED = ["pytest", "jupyter_resume.remote.wandb", "requests", "netrc", "difflib", "tempfile", "platformdirs"]
+_PRELOADED = [
+    "pytest", "jupyter_resume._there", "jupyter_resume.remote.wandb", "requests", "netrc", "difflib", "tempfile",
+    "platformdirs",
+]  # fmt: skip
 """What the package imports only when it is needed: a process that became nobody may not read Python's own folder."""
 _context.set_forkserver_preload([__name__, *_PRELOADED])
 

@@ -84,6 +84,12 @@ class Kept:
         self.rows.append(row)
         self.summary.update(row)
 
+    def rewind(self, step: int) -> None:
+        """What W&B's SDK does by ``resume_from``, before it logs anything."""
+        self.rows = [row for row in self.rows if row is not None and row["_step"] <= step]
+        self.summary = dict(self.rows[-1] or {}) if self.rows else {}
+        self.internal = {**self.internal, "branch_point": {"run_id": self.path.run_id, "step": float(step)}}
+
 
 @dataclass
 class Call:

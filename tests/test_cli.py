@@ -73,3 +73,16 @@ def test_a_reader_that_has_read_enough_is_no_error(home: Path) -> None:
     done = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)
     assert done.stdout.startswith("run")
     assert done.stderr == ""
+
+
+def test_without_a_command_all_of_them_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        cli.main([])
+    assert left.value.code == 0
+    assert "bring a run's file back, verified" in capsys.readouterr().out
+
+
+def test_the_command_line_tells_its_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["--version"])
+    assert capsys.readouterr().out == f"jupyter-resume {wandb.__version__}\n"

@@ -6,6 +6,7 @@ import ast
 import importlib
 import importlib.metadata
 import inspect
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -29,7 +30,7 @@ LAYERS = [
     {"saving", "sync"},
     {"restoring"},
     {"_described", "_linked", "_run", "_exit", "source"},
-    {"_active", "_there"},
+    {"_active", "_alone", "_there"},
     {"_init", "exported", "sending"},
     {"view"},
     {"render", "listing"},
@@ -154,6 +155,25 @@ def test_importing_the_package_imports_no_framework_and_no_jupyter() -> None:
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not OF_JUPYTER_AND_FRAMEWORKS & set(loaded)
     assert not {"traitlets", "requests", "tqdm"} & set(loaded)
+
+
+def test_a_run_of_this_machine_alone_imports_nothing_that_speaks_to_a_server(tmp_path: Path) -> None:
+    code = """import sys, jupyter_resume as wandb
+with wandb.init(mode=sys.argv[1]) as run:
+    run.log({"loss": 0.5})
+print(*sys.modules)"""
+    for mode in ("local", "offline"):
+        done = subprocess.run(
+            [sys.executable, "-c", code, mode],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "JUPYTER_RESUME_HOME": str(tmp_path)},
+        )
+        names = ("_there", "sync.background", "sync.syncing", "sync.reconcile", "remote.base", "remote.http")
+        loaded = done.stdout.split()
+        assert not {f"jupyter_resume.{name}" for name in names} & set(loaded)
+        assert not {"requests", "html", "netrc", "ssl"} & set(loaded)
 
 
 def test_the_version_is_the_distributions() -> None:

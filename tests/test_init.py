@@ -309,8 +309,10 @@ def test_where_a_run_can_be_looked_at_or_how_it_gets_there_is_told(
     assert "run local/p/later (new); offline: 'jupyter resume sync' sends it." in capsys.readouterr().err
     monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
     monkeypatch.setenv("WANDB_INIT_TIMEOUT", "0.1")
-    wandb.init(project="p", id="there", resume="allow", base_url="http://127.0.0.1:9").finish()
-    assert "run local/p/there (new): http://127.0.0.1:9/local/p/runs/there." in capsys.readouterr().err
+    wandb.init(project="p", entity="me", id="there", resume="allow", base_url="http://127.0.0.1:9").finish()
+    assert "run me/p/there (new): http://127.0.0.1:9/me/p/runs/there." in capsys.readouterr().err
+    wandb.init(project="p", id="whose", resume="allow", base_url="http://127.0.0.1:9").finish()
+    assert "run local/p/whose (new)." in capsys.readouterr().err, "the server has not said which entity is meant"
 
 
 @pytest.mark.parametrize("resume", ["must", "allow", None])

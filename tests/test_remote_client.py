@@ -7,6 +7,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 from jupyter_resume import errors
 from jupyter_resume.identity import RunPath
 from jupyter_resume.remote.base import Account, Begun, Description, Lines, Post, Remote, RemoteFile, Reply
+from jupyter_resume.remote.http import Http
 from jupyter_resume.remote.wandb import Wandb
 
 from .faults import KEY, Fault, Faults, Seen, altered, faults, refused, reset
@@ -101,8 +103,15 @@ def test_nulls_where_w_and_b_says_null_are_nothing(server: Faults, remote: Wandb
     point = remote.resume_point(RUN)
     assert point is not None
     assert (point.rows, point.next_step, point.started) == (0, 0, False)
-    assert (dict(point.tail), dict(point.summary), dict(point.config), point.tags) == ({}, {}, {}, ())
-    assert (point.name, point.notes, point.runtime) == (None, None, 0.0)
+    assert (dict(point.tail), dict(point.summary), dict(point.config)) == ({}, {}, {})
+    assert (point.name, point.notes, point.tags, point.runtime) == (None, None, None, 0.0)
+
+
+def test_notes_and_tags_that_were_taken_away_are_empty(server: Faults, remote: Wandb) -> None:
+    server.kept("r1").said = {"notes": "", "tags": []}
+    point = remote.resume_point(RUN)
+    assert point is not None
+    assert (point.notes, point.tags) == ("", ())
 
 
 @pytest.mark.parametrize("gone", [{"model": None}, {"model": {"bucket": None}}])
@@ -474,6 +483,20 @@ def test_only_names_that_the_run_has_a_file_for_come_back(server: Faults, remote
     assert len(list(remote.files(RUN, [*kept.files, "nope"]))) == 60
 
 
+def test_a_server_that_takes_no_notice_of_names_gives_no_other_file(server: Faults, remote: Wandb) -> None:
+    kept = server.kept("r1")
+    kept.files = {f"f{n:03}": b"x" for n in range(60)}
+
+    def usual(seen: Seen) -> Fault:
+        return answer(
+            replace(seen, body=json.dumps({**seen.json, "variables": seen.variables | {"fileNames": []}}).encode())
+        )
+
+    answer, server.usual = server.usual, usual  # type: ignore[method-assign]
+    assert [file.name for file in remote.files(RUN, ["f055", "f001"])] == ["f001", "f055"]
+    assert list(remote.files(RUN, ["nope"])) == []
+
+
 @pytest.mark.parametrize(
     "node", [{"md5": "0"}, {"url": None}, {"url": ""}, {"name": None}, {"md5": "0", "sizeBytes": None}]
 )
@@ -532,6 +555,16 @@ def test_a_file_is_uploaded_as_it_is_and_without_the_key(
     (file,) = remote.files(RUN)
     remote.fetch(file, tmp_path / "back.bin")
     assert Path("back.bin").read_bytes() == data
+
+
+def test_relative_addresses_may_have_the_path_of_the_servers_address() -> None:
+    for base_url, given, whole in (
+        ("http://h:1/wandb", "/wandb/files/x", "http://h:1/wandb/files/x"),
+        ("http://h:1/wandb", "/files/x", "http://h:1/wandb/files/x"),
+        ("http://h:1/wandb", "/wandbish/x", "http://h:1/wandb/wandbish/x"),
+        ("http://h:1", "/files/x", "http://h:1/files/x"),
+    ):
+        assert Http(base_url, None).absolute(given) == whole
 
 
 def test_relative_addresses_are_the_servers(server: Faults, remote: Wandb, tmp_path: Path) -> None:

@@ -30,6 +30,17 @@ def test_that_many_rows_are_sent_is_told_before_they_are(
         assert ("sending 3 rows of run local/demo/r1" in capsys.readouterr().err) == (rows == 3)
 
 
+def test_why_a_row_is_not_sent_yet_is_said(tracker: Tracker) -> None:
+    run = wandb.init(project="demo", id="r1", resume="allow")
+    run.log({"v": 0})
+    assert sending.flush(run) == "run alice/demo/r1: in step with tracker.example"
+    run.log({"v": 1}, step=10)
+    said = "run alice/demo/r1: 1 row to send to tracker.example; a row goes out when its step is over"
+    assert sending.flush(run) == said
+    run.finish()
+    assert tracker.one().steps == [0, 10]
+
+
 @pytest.mark.parametrize("named", [True, False])
 def test_of_several_runs_one_that_cannot_be_read_or_found_keeps_no_other_back(
     tracker: Tracker, capsys: pytest.CaptureFixture[str], named: bool

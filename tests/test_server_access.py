@@ -14,6 +14,7 @@ import requests
 
 from jupyter_resume import cli
 from jupyter_resume.errors import InvalidInput
+from jupyter_resume.server import serving
 from jupyter_resume.server.access import Keys, client
 from jupyter_resume.server.limits import Limits
 from jupyter_resume.server.refusals import Refusal
@@ -123,6 +124,35 @@ def test_it_does_not_listen_elsewhere_without_keys(home: Path, capsys: pytest.Ca
     for host in ("0.0.0.0", "::", "192.0.2.1", "example.org"):
         assert cli.main(["serve", "--host", host, "--port", "0"]) == 1
         assert "--make-key" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (["--tls-cert", "nowhere.pem"], "--tls-cert and --tls-key cannot be used (No such file or directory)"),
+        (["--tls-cert", __file__], "--tls-cert and --tls-key cannot be used"),
+        (["--tls-key", "nowhere.pem"], "--tls-key is of no use without --tls-cert"),
+        (["--home", f"{__file__}/store"], "cannot be written to (Not a directory): give another folder with --home"),
+        (["--home", f"{__file__}/store", "--make-key", "ann"], "give another folder with --home"),
+        (["--make-key", ""], "key's name"),
+        (["--revoke-key", ""], "There is no key named ''"),
+    ],
+)
+def test_what_keeps_it_from_serving_is_one_line(
+    asked: list[str], said: str, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["serve", "--port", "0", *asked]) == 1
+    told = capsys.readouterr().err
+    assert said in told
+    assert told.count("\n") == 1
+
+
+def test_a_server_on_all_addresses_is_named_as_clients_reach_it(tmp_path: Path) -> None:
+    with socket.socket() as port:
+        port.bind(("127.0.0.1", 0))
+        number = port.getsockname()[1]
+        assert serving._named("0.0.0.0", port) == f"{socket.gethostname()}:{number}"
+        assert serving._named("::1", port) == f"[::1]:{number}"
 
 
 def test_a_port_that_is_taken_is_one_line(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -144,7 +144,7 @@ def test_notes_and_tags_that_were_taken_away_here_go_away_there(tracker: Tracker
 def test_notes_and_tags_that_were_taken_away_there_go_away_here(tracker: Tracker) -> None:
     session(0, notes="n", tags=["a", "b"], config={"a": 1, "b": 1})
     kept = tracker.one()
-    kept.notes, kept.tags = None, ()
+    kept.notes, kept.tags = "", ()
     del kept.config["a"]
     run = begin()
     assert (run.notes, run.tags, run.config.as_dict()) == (None, (), {"b": 1})

@@ -224,6 +224,22 @@ def test_offline_sessions_of_ours_are_one_history_that_the_sdk_reads_and_continu
     assert (steps(server.run("away")), whole(server.run("away"))) == ([0, 1, 2, 3, 4], True)
 
 
+def test_a_run_that_the_sdk_rewinds_and_writes_nothing_to_goes_on_here_behind_the_rewind(
+    current: Sdk, server: Server
+) -> None:
+    with jupyter_resume.init(project="demo", id="rewound", resume="allow") as run:
+        for n in range(4):
+            run.log({"loss": float(n)})
+    result = train(current, server, init={"resume_from": "rewound?_step=1"}).result()
+    assert (result.rc, result.event("init")["starting_step"]) == (0, 2), result.output
+    assert losses(server.run("rewound")) == [0.0, 1.0]
+    with jupyter_resume.init(project="demo", id="rewound", resume="must") as run:
+        assert run.step == 2
+        run.log({"loss": 9.0})
+    seen = server.run("rewound")
+    assert (losses(seen), steps(seen), whole(seen)) == ([0.0, 1.0, 9.0], [0, 1, 2], True)
+
+
 def in_kernel(sdk: Sdk, plan: Json) -> str:
     """A cell that runs a script with the SDK in a subprocess that has the kernel's environment."""
     command = [str(environment(sdk)), str(SCRIPTS / "train.py"), json.dumps(plan)]

@@ -159,6 +159,25 @@ def test_fields_that_are_null_or_nonsense_lose_nothing(server: Faults, field: st
     assert Store().catalog.runs()[0].path.run_id == "r1"
 
 
+@pytest.mark.parametrize("silent", [True, False])
+def test_what_the_server_does_not_say_is_not_taken_away_and_what_was_is(server: Faults, silent: bool) -> None:
+    said = {"name": "nm", "notes": "n", "tags": ["t"]}
+    with begin(**said) as run:
+        log(run, 0)
+    kept = server.kept("r1")
+    change: dict[str, Any] = {"notes": "", "tags": []}
+    if silent:
+        change = dict.fromkeys(("displayName", "notes", "tags"))
+    else:
+        kept.said.update(change)
+    server.always("RunResumeStatus", altered(lambda body: body["data"]["model"]["bucket"].update(change)))
+    with begin() as run:
+        assert (run.name, run.notes, run.tags) == (("nm", "n", ("t",)) if silent else ("nm", None, ()))
+        log(run, 1)
+    there = [kept.said.get(name) for name in ("displayName", "notes", "tags")]
+    assert there == (["nm", "n", ["t"]] if silent else ["nm", "", []])
+
+
 def test_a_key_that_is_no_good_is_refused_only_where_the_server_must_decide(server: Faults) -> None:
     server.always("*", Fault(401))
     with pytest.raises(KeyRejected):

@@ -193,6 +193,14 @@ def test_a_call_of_which_nothing_can_be_recorded_makes_no_row_and_no_step(store:
     assert [row["good"] for row in store.record(run.run_path).history()] == [1]
 
 
+def test_of_many_values_that_cannot_be_recorded_the_first_are_named_and_the_others_counted() -> None:
+    run = wandb.init(project="values")
+    with pytest.raises(InvalidValue, match=r"^'a' .*; 'b' .*; 'c' [^;]*; and 2 more\.$"):
+        run.log({name: object() for name in "abcde"})
+    with pytest.raises(InvalidValue, match=r"^'a' .*; 'b' .*; 'c' [^;]*: [^;]*\.$"):
+        run.log({name: object() for name in "abc"})
+
+
 @pytest.mark.parametrize("data", [None, 1, "loss", [("loss", 1)], {"loss"}])
 def test_what_is_no_dict_is_refused(data: Any) -> None:
     with pytest.raises(InvalidValue, match="takes a dict of names and values"):

@@ -30,8 +30,9 @@ class RemotePoint:
 
     ``rows``, ``events`` and ``output`` are line counts (None: the remote does not say, so nothing may be sent to that
     stream); ``tail`` is the last row, ``runtime`` in seconds. ``config`` holds plain values; ``internal`` is what
-    the tracker keeps in it for itself (W&B: ``_wandb``). ``started`` is False for a run that was
-    made and never written.
+    the tracker keeps in it for itself (W&B: ``_wandb``). ``name``, ``notes`` and ``tags`` are None where the remote
+    does not say them, and empty where somebody has taken them away. ``started`` is False for a run that was made and
+    never written.
     """
 
     path: RunPath
@@ -44,7 +45,7 @@ class RemotePoint:
     runtime: float = 0.0
     name: str | None = None
     notes: str | None = None
-    tags: tuple[str, ...] = ()
+    tags: tuple[str, ...] | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
     internal: Mapping[str, Any] = field(default_factory=dict)
     summary: Mapping[str, Any] = field(default_factory=dict)
@@ -59,6 +60,14 @@ class RemotePoint:
     def next_step(self) -> int:
         """The step to log next: ``max(last _step in history and summary, lines - 1) + 1``."""
         return self.last_step + 1
+
+    @property
+    def rewound_to(self) -> int | None:
+        """The last step that stayed when somebody rewound the run; None if nobody did, or where that is not said."""
+        mark = self.internal.get("branch_point")  # as W&B's SDK leaves it; of a fork it names another run
+        if not isinstance(mark, Mapping) or mark.get("run_id") != self.path.run_id:
+            return None
+        return step_of({"_step": mark.get("step")})
 
 
 def step_of(row: Mapping[str, Any]) -> int | None:

@@ -160,8 +160,9 @@ class Http:
     def absolute(self, url: str) -> str:
         """An address that the server gave, complete. RemoteMalformed for one that is none."""
         try:
-            if url.startswith("/") and not url.startswith("//"):
-                url = self.base_url + url
+            if url.startswith("/") and not url.startswith("//"):  # with the path of the server's address, or without
+                path = urlsplit(self.base_url).path
+                url = self.base_url.removesuffix(path if url.startswith(f"{path}/") else "") + url
             url = urljoin(self.base_url + "/", url)
             parts = urlsplit(url)
             if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and url.isprintable():

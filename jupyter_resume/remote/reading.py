@@ -198,7 +198,7 @@ class Reader:
         rows = self.count(bucket, "historyLineCount", must=marked or written or bool(tail)) or 0
         if not (marked or written or rows):  # nothing was ever written: what is not counted is none
             events, output = events or 0, output or 0
-        inner = summary.get("_wandb")
+        inner, notes, tags = summary.get("_wandb"), bucket.get("notes"), bucket.get("tags")
         return RemotePoint(
             path=self.path(model, text(bucket.get("name")), asked),
             storage_id=text(bucket.get("id")),
@@ -214,8 +214,8 @@ class Reader:
                 _seconds(tail.get("_runtime")),
             ),
             name=text(bucket.get("displayName")),
-            notes=text(bucket.get("notes")),
-            tags=texts(bucket.get("tags")),
+            notes=notes if isinstance(notes, str) else None,
+            tags=texts(tags) if isinstance(tags, list) else None,
             config=config,
             internal=internal,
             summary=summary,

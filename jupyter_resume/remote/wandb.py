@@ -274,6 +274,8 @@ class Wandb:
                 name, url, md5 = text(found.get("name")), text(found.get("url")), text(found.get("md5"))
                 if name is None or url is None or md5 == "0":  # a name that the run has no file for
                     continue
+                if names and name not in names:  # the server takes no notice of names
+                    continue
                 size = self._read.count(found, "sizeBytes") or 0
                 yield RemoteFile(name, size, md5, url, text(found.get("updatedAt")), text(found.get("mimetype")))
             after = self._read.next_page(connection, "files", after)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import uvicorn
 
-from ..errors import InvalidInput, ResumeError
+from ..errors import InvalidInput, ResumeError, StoreError
 from ..notices import tell
 from ..store.home import Store
 from .access import Keys
@@ -37,12 +37,16 @@ def serve(asked: argparse.Namespace) -> int:
             f"Without keys the server listens on 127.0.0.1 only, and not on {asked.host}: make one with "
             "'jupyter resume serve --make-key NAME'."
         )
+    if asked.tls_key and not asked.tls_cert:
+        raise InvalidInput("--tls-key is of no use without --tls-cert: give both.")
     _allow_many_files()
+    with _writing(store):
+        tickets = Tickets(store.home / "server" / "secret")
     hosting = Hosting(store, tell=tell)
     serving = Serving(
         hosting,
         keys,
-        Tickets(store.home / "server" / "secret"),
+        tickets,
         Limits(asked.rate),
         trusting=local,
         address=asked.url.rstrip("/") if asked.url else None,
@@ -63,6 +67,13 @@ def serve(asked: argparse.Namespace) -> int:
             ssl_keyfile=asked.tls_key,
             proxy_headers=False,
         )
+        try:
+            config.load()
+        except OSError as error:  # ssl's errors are some too
+            raise InvalidInput(
+                f"--tls-cert and --tls-key cannot be used ({error.strerror or error}): give the PEM files of a "
+                "certificate chain and of its key."
+            ) from error
         server = _Server(config, lambda: _announce(serving, keys, f"{scheme}://{_named(asked.host, port)}"))
         for sign in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them once more when it is done
             signal.signal(sign, lambda *_: setattr(server, "should_exit", True))
@@ -99,7 +110,8 @@ def _announce(serving: Serving, keys: Keys, address: str) -> None:
     print(f"serving {serving.hosting.store.home} at {address} (stop with Ctrl-C); a client needs:", flush=True)
     print(f"  export WANDB_BASE_URL={serving.address or address}", flush=True)
     if known:
-        print(f"  export WANDB_API_KEY=...   # one of the {len(known)} keys made with --make-key", flush=True)
+        there = "is one" if len(known) == 1 else f"are {len(known)}"
+        print(f"  export WANDB_API_KEY=...   # a key made with --make-key: there {there}", flush=True)
     else:
         print(f"  export WANDB_API_KEY={'0' * 40}", flush=True)
         print("no key was made: any key of that form is taken, as entity 'local', from this machine only", flush=True)
@@ -114,8 +126,21 @@ def is_loopback(host: str) -> bool:
 
 
 def _named(host: str, port: socket.socket) -> str:
+    """Host and port as clients write them; of all addresses of this machine, its name."""
     name = host.strip("[]")
+    if name in ("0.0.0.0", "::"):
+        name = socket.gethostname()
     return f"[{name}]:{port.getsockname()[1]}" if ":" in name else f"{name}:{port.getsockname()[1]}"
+
+
+@contextlib.contextmanager
+def _writing(store: Store) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(
+            f"{store.home / 'server'} cannot be written to ({error.strerror}): give another folder with --home."
+        ) from error
 
 
 @contextlib.contextmanager
@@ -159,10 +184,11 @@ def manage_keys(asked: argparse.Namespace) -> int:
     """Make, list or revoke keys."""
     store = Store(Path(asked.home).expanduser().absolute() if asked.home else None)
     keys = Keys(store.home / "server" / "keys.json")
-    if asked.make_key:
-        text = keys.make(asked.make_key, asked.role, asked.entity)
+    if asked.make_key is not None:
+        with _writing(store):
+            text = keys.make(asked.make_key, asked.role, asked.entity)
         print(f"the key {asked.make_key!r} ({asked.role}, entity {asked.entity}); it is shown this once:\n{text}")
-    elif asked.revoke_key:
+    elif asked.revoke_key is not None:
         keys.revoke(asked.revoke_key)
         print(f"the key {asked.revoke_key!r} is valid no more")
     else:

@@ -48,7 +48,8 @@ class Replica:
     ``rows``, ``events`` and ``output`` are the first line numbers of the record that the server does not have yet,
     ``cursor`` is where the first such row lies; ``last`` is the last row that it has. ``said`` is the description
     and ``summary`` the summary that it was last told from here, ``files`` maps names to ``[digest, md5 in base64]``.
-    ``ended`` counts the sessions whose end it knows, ``in_step_at`` is when it was last in step (0: never).
+    ``ended`` counts the sessions whose end it knows, ``in_step_at`` is when it was last in step (0: never), ``rewound``
+    the step of the last rewind there that was followed here.
     """
 
     base_url: str
@@ -67,6 +68,7 @@ class Replica:
     ended: int = 0
     in_step_at: float = 0.0
     diverged: Divergence | None = None
+    rewound: int | None = None
 
     def shift(self, number: int) -> Shift:
         """Where a line of the record goes."""

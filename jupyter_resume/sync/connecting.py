@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from .. import keys
 from ..errors import KeyRejected, RemoteError
 from ..identity import DEFAULT_ENTITY, RunPath
-from ..remote.base import Remote, RemotePoint
 from ..store.home import Store
+
+if TYPE_CHECKING:
+    from ..remote.base import Remote, RemotePoint
 
 AT_ONCE = 6.0  # seconds that a user waits for a server's answer; WANDB_INIT_TIMEOUT says otherwise
 BEHIND = 5.0  # seconds of patience of what happens in the background, which tries again by itself

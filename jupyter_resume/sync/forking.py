@@ -51,12 +51,13 @@ def fork(
     left = copy.deepcopy(found.point)
     left.config = dict(replica.said.get("config", {}))
     left.meta = {**left.meta, **{key: replica.said.get(key) for key in ("name", "notes", "tags")}}
-    cut = adopt(left, replica, relation, there)
+    cut = adopt(left, replica, relation.cut, there)
     take_description(left, there, replica)
     closing = _opened(Writer.open(store.record(old), left, found, label, rewound_to=cut), old)
     closing.close("interrupted", None)
     store.catalog.put(left)
-    replica.said, replica.ended, replica.diverged = describe(left), left.sessions, None
+    replica.said, replica.ended = describe(left), left.sessions
+    replica.diverged, replica.rewound = None, there.rewound_to
     replica.summary = told(left.summary, left.runtime, left.rows, replica.last)
     store.replica(old, remote.base_url).save(replica)
     return new

@@ -64,13 +64,10 @@ def description(said: Mapping[str, Any], replica: Replica, before: Mapping[str, 
 
 
 def said_there(there: RemotePoint) -> dict[str, Any]:
-    """What the server has been told of a run, in the form of `describe`."""
-    return {
-        "name": there.name,
-        "notes": there.notes,
-        "tags": list(there.tags),
-        "config": dict(there.config),
-    }
+    """What the server has been told of a run, as far as it says so, in the form of `describe`."""
+    tags = None if there.tags is None else list(there.tags)
+    said = {"name": there.name, "notes": there.notes, "tags": tags, "config": dict(there.config)}
+    return {key: value for key, value in said.items() if value is not None}
 
 
 def told(summary: Mapping[str, Any], runtime: float, rows: int, last: Mapping[str, Any]) -> dict[str, Any]:

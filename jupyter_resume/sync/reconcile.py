@@ -60,20 +60,23 @@ def reconcile(
         theirs = {key: value for key, value in there.summary.items() if not key.startswith("_")}
         point.summary = {**point.summary, **merge(replica.summary, point.summary, theirs)}
     elif isinstance(relation, GoneOn):
-        _follow(point, replica, there)
+        if relation.cut is None:
+            _follow(point, replica, there)
+        else:
+            rewound_to = adopt(point, replica, relation.cut, there)
     elif choice == "append":
         append(replica, relation.first, there)
         _raise_steps(point, replica)
         point.summary = {**{k: v for k, v in there.summary.items() if not k.startswith("_")}, **point.summary}
         point.summary["_step"] = point.last_step
     elif choice == "adopt":
-        rewound_to = adopt(point, replica, relation, there)
+        rewound_to = adopt(point, replica, relation.cut, there)
     else:
         replica.diverged = Divergence(relation.first.number, there.last_step)
         return Reconciled(diverged=relation)
     take_description(point, there, replica)
     take_counts(replica, there)
-    replica.diverged = None
+    replica.diverged, replica.rewound = None, there.rewound_to
     return Reconciled(rewound_to=rewound_to)
 
 
@@ -96,13 +99,12 @@ def append(replica: Replica, first: Row, there: RemotePoint) -> int:
     return steps
 
 
-def adopt(point: ResumePoint, replica: Replica, relation: Diverged, there: RemotePoint) -> tuple[int, int]:
-    """Stand where the server stands; where the record is cut, so that the rows that wait here are set aside."""
-    start = relation.first.start
-    point.rows, point.last_step, point.summary, point.runtime = relation.first.number, start.step, {}, 0.0
-    replica.cursor = start
+def adopt(point: ResumePoint, replica: Replica, cut: Cursor, there: RemotePoint) -> tuple[int, int]:
+    """Stand where the server stands; where the record is cut, so that the rows behind are set aside."""
+    point.rows, point.last_step, point.summary, point.runtime = cut.rows, cut.step, {}, 0.0
+    replica.cursor = cut
     _follow(point, replica, there)
-    return start.token, start.offset
+    return cut.token, cut.offset
 
 
 def _follow(point: ResumePoint, replica: Replica, there: RemotePoint) -> None:
@@ -129,7 +131,8 @@ def forget(replica: Replica) -> None:
     """The server has nothing of the run: all that is here is to be sent."""
     replica.storage_id = None
     replica.rows = replica.events = replica.output = replica.ended = 0
-    replica.cursor, replica.last, replica.shifts, replica.diverged = Cursor(), {}, [], None
+    replica.cursor, replica.last, replica.shifts = Cursor(), {}, []
+    replica.diverged = replica.rewound = None
     replica.said, replica.summary, replica.internal, replica.files = {}, {}, {}, {}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -34,18 +34,26 @@ class InStep:
 
 @dataclass(frozen=True)
 class GoneOn:
-    """The server has rows that are not here, and nothing waits here but the row that may still grow."""
+    """The server has rows that are not here, and nothing waits here but the row that may still grow.
+
+    ``cut``: somebody has rewound the run there, and what lies behind this place of the record is no part of it now.
+    """
 
     open_row: Row | None = None
+    cut: Cursor | None = None
 
 
 @dataclass(frozen=True)
 class Diverged:
-    """The server has rows that are not here, and rows wait here: from ``first`` on, ``waiting`` of them."""
+    """The server has rows that are not here, and rows wait here: from ``first`` on, ``waiting`` of them.
+
+    ``cut`` is where the record ends if the server's are adopted.
+    """
 
     first: Row
     waiting: int
     last_step: int
+    cut: Cursor
 
 
 Relation = InStep | GoneOn | Diverged
@@ -66,14 +74,34 @@ def relate(
     if known and there.rows == replica.there(replica.rows) and _plausible(replica, there):
         return InStep(replica.rows, replica.cursor, dict(there.tail) or replica.last)
     start = replica.cursor if known else Cursor()
+    rewound = _rewound(record, replica, there, scan) if known else None
     # A server that has more than it is known to have can have only later rows of this record.
     behind = there.rows <= replica.there(replica.rows)
-    if there.rows and (found := _find_tail(record, replica, there, Cursor() if behind else start)):
+    if there.rows and rewound is None and (found := _find_tail(record, replica, there, Cursor() if behind else start)):
         return found
     lacking = _lacking(record, start, replica.rows if known else 0, replica, scan)
     if lacking is not None and (reached is None or lacking.first.row["_step"] < reached):
-        return lacking
-    return GoneOn(None if lacking is None else lacking.first)
+        return lacking if rewound is None else replace(lacking, cut=rewound)
+    return GoneOn(None if lacking is None else lacking.first, rewound)
+
+
+def _rewound(record: Record, replica: Replica, there: RemotePoint, scan: Scan) -> Cursor | None:
+    """Where the record is cut to follow a server on which somebody has rewound the run since it was last in step.
+
+    A rewind says so there; a server that was set back, and is to be sent again what it lost, does not. One that leaves
+    no word of rewinds, or of a second one to the same step, counts as set back.
+    """
+    step, last = there.rewound_to, step_of(replica.last)
+    if step is None or last is None or step >= last or step == replica.rewound:
+        return None
+    if any(same(replica.last, row) for row in scan(last, last + 1)):
+        return None
+    cut = Cursor()
+    for row in _rows_from(record, Cursor(), 0):
+        if row.number >= replica.rows or row.row["_step"] + replica.shift(row.number).steps > step:
+            break
+        cut = row.end
+    return cut
 
 
 def _rows(record: Record) -> int:
@@ -110,7 +138,7 @@ def _lacking(record: Record, start: Cursor, number: int, replica: Replica, scan:
         lacking = _not_there(rows, replica, scan)
         if lacking:
             waiting, last_step = (0, lacking[-1].row["_step"]) if found is None else (found.waiting, found.last_step)
-            found = Diverged(lacking[0], waiting + len(lacking), last_step)
+            found = Diverged(lacking[0], waiting + len(lacking), last_step, lacking[0].start)
         if len(lacking) < len(rows):
             break
     return found

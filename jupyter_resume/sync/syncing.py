@@ -76,6 +76,7 @@ class Syncing(Uploading):
         look = self._source.look()
         scan = partial(self.remote.scan, self.replica.path)
         relation = relate(self._source.record, self.replica, there, scan, look.reached)
+        to_be_cut = isinstance(relation, GoneOn) and relation.cut is not None and look.reached is None
         with self._lock:
             if there is None or there.storage_id != self.replica.storage_id:
                 self._forget_files()
@@ -83,6 +84,8 @@ class Syncing(Uploading):
                 forget(self.replica)
             elif isinstance(relation, InStep):
                 go_on(self.replica, relation)
+            elif to_be_cut:
+                pass  # who begins the run next follows the rewind; nothing of it is sent until then
             elif isinstance(relation, GoneOn):
                 self._go_on_behind(relation, there, look)
             elif if_diverged == "append" or self.shared:
@@ -93,6 +96,7 @@ class Syncing(Uploading):
                 raise diverged(self.replica.path, self.remote.base_url, relation, there)
             if there is not None:
                 take_counts(self.replica, there)
+                self.replica.rewound = self.replica.rewound if to_be_cut else there.rewound_to
             if there is None or self.replica.diverged is not None:  # lest what is over be believed after a kill
                 self.replica.diverged = None
                 self._file.save(self.replica)
