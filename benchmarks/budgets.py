@@ -32,6 +32,8 @@ def budget(result: Result) -> Budget | None:
             return Budget(10e-6)
         case ("log", "p99") | ("lab", "log() p99"):
             return Budget(200e-6)
+        case "lab", "longest frame":
+            return Budget(0.1)
         case "log", "display messages":
             return Budget(5)
         case "kill", _:

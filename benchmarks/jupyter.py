@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import socket
 import subprocess
 import time
@@ -80,7 +81,7 @@ def many(store: Store, runs: int) -> None:
         )
 
 
-def written(store: Store, length: int, notebook: NotebookRef | None = None) -> Writer:
+def written(store: Store, length: int, notebook: NotebookRef | None = None, metrics: int = 3) -> Writer:
     """A run of so many rows, still being written, from a notebook if one is given."""
     path = RunPath("local", "p", "long")
     now = time.time()
@@ -88,12 +89,13 @@ def written(store: Store, length: int, notebook: NotebookRef | None = None) -> W
     writer = Writer.open(store.record(path), point, None, "benchmark")
     assert writer is not None
     for first in range(0, length, 1000):
-        log(writer, range(first, min(length, first + 1000)))
+        log(writer, range(first, min(length, first + 1000)), metrics)
     store.catalog.put(writer.point)
     return writer
 
 
-def log(writer: Writer, steps: range) -> None:
+def log(writer: Writer, steps: range, metrics: int = 3) -> None:
+    """A row for each step."""
     now = time.time()
     writer.commit(
         [
@@ -106,6 +108,7 @@ def log(writer: Writer, steps: range) -> None:
                     "loss": 1 / (n + 1),
                     "lr": 1e-3,
                     "accuracy": n % 97 / 97,
+                    **{f"metric {k}": math.sin(n / 10**k) for k in range(3, metrics)},
                 },
             )
             for n in steps

@@ -34,6 +34,8 @@ class Plan:
     lab_lengths: tuple[int, ...] = (1_000, 1_000_000)
     lab_asks: int = 200
     panel_loads: int = 7
+    frame_rounds: int = 3
+    frame_seconds: float = 5.0
     online_paced_seconds: float = 20.0  # some posts fall in it
     latencies: tuple[float, ...] = (0.0, 0.05)  # seconds of a round trip
     ready_rounds: int = 3
@@ -70,6 +72,8 @@ QUICK = Plan(
     lab_lengths=(1_000, 10_000),
     lab_asks=50,
     panel_loads=2,
+    frame_rounds=1,
+    frame_seconds=2.0,
     online_paced_seconds=4.0,
     ready_rounds=1,
     traffic_warm=17.0,

@@ -26,12 +26,22 @@ from typing import Any, Literal
 from urllib.parse import quote
 
 import psutil
+import pytest
 import requests
 import websocket
 
 Json = dict[str, Any]
+PYTHON = os.environ.get("JUPYTER_RESUME_TEST_PYTHON") or sys.executable
+"""The Python whose Jupyter and jupyter-resume are driven; that of another environment tests another JupyterLab."""
+PREFIX = Path(sys.prefix) if sys.executable == PYTHON else Path(PYTHON).parent.parent
 POLL = 0.02
 """Seconds between two looks at something that sends no event: a new process, a port being opened."""
+
+
+def need(module: str) -> None:
+    """Skip where the Jupyter that is driven has no such module."""
+    if subprocess.run([PYTHON, "-c", f"import {module}"], stderr=subprocess.DEVNULL, check=False).returncode:
+        pytest.skip(f"{module} is not installed")
 
 
 class ServerGone(RuntimeError):
@@ -385,7 +395,7 @@ class JupyterServer:
         environment = self._environment(home)
         with (home / "log").open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", self.app],
+                [PYTHON, "-m", self.app],
                 cwd=self.root,
                 env=environment,
                 stdin=subprocess.DEVNULL,

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from .lab import JupyterServer
+from .lab import PREFIX, JupyterServer
 
 AXE = Path(__file__).parent.parent / "labextension" / "node_modules" / "axe-core" / "axe.min.js"
 
@@ -34,7 +33,7 @@ run.finish()"""
 
 def need_built() -> None:
     """Skip where the sidebar is not installed; on a machine that has to prove it, fail."""
-    if not Path(sys.prefix, "share/jupyter/labextensions/jupyter-resume/package.json").exists():
+    if not Path(PREFIX, "share/jupyter/labextensions/jupyter-resume/package.json").exists():
         message = "the sidebar is not built: its packages could not be had when jupyter-resume was installed"
         if os.environ.get("CI"):
             pytest.fail(message)

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from .lab import JupyterServer
+from .lab import JupyterServer, need
+from .panel import BEGIN, TRAIN
 
 sync_api = pytest.importorskip("playwright.sync_api")
 
@@ -27,20 +28,6 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-BEGIN = """%load_ext jupyter_resume
-run = %wb_init --project browser --resume allow --name "night run" --notes "second try"
-if not run.files:
-    open("model-best.h5", "wb").write(b"w" * 12345)
-    run.save("model-best.h5")
-run.restore("model-best.h5", replace=True)
-try:
-    run.restore("scaler.pt")
-except OSError:
-    pass"""
-TRAIN = """import math, time
-while run.step < 100_000:
-    run.log({"loss": math.exp(-run.step / 300), "val/accuracy": 1 - math.exp(-run.step / 200), "phase": "warm-up"})
-    time.sleep(0.01)"""
 SELECT = ".jp-NotebookPanel:not(.lm-mod-hidden) .jp-OutputArea-output[data-mime-type='text/html']"
 MEASURE = """view => {
   const parse = text => text.match(/[\\d.]+/g).map(Number);
@@ -155,7 +142,7 @@ def wait_for_step(page: Any, least: int) -> int:
 @pytest.mark.parametrize(("theme", "dark"), [("Light", False), ("Dark", True)])
 def test_the_view_moves_in_the_page_and_outlives_its_kernel(theme: str, dark: bool, lab: Lab, browser: Any) -> None:
     path = f"{theme}.ipynb"
-    lab.server.create_notebook(path, [BEGIN, TRAIN])
+    lab.server.create_notebook(path, [BEGIN, TRAIN.format(steps=100_000, end="never")])
     page = lab.open(browser, path, theme)
     session = lab.server.open(path)
     run_all(page)
@@ -234,7 +221,7 @@ def test_a_notebook_that_is_not_trusted_still_shows_what_matters(lab: Lab, brows
 
 
 def test_the_view_is_shown_in_notebook_7_too(tmp_path: Path, browser: Any) -> None:
-    pytest.importorskip("notebook", reason="Notebook 7 is not installed")
+    need("notebook")
     environment = {"JUPYTER_RESUME_HOME": str(tmp_path / "store")} | without(tmp_path, "jupyter-resume:renderer")
     with JupyterServer(tmp_path / "root", env=environment, app="notebook") as server:
         server.create_notebook("n.ipynb", [BEGIN, "for n in range(9): run.log({'loss': 1 / (n + 1)})\nrun.finish()"])

@@ -108,6 +108,25 @@ def idle(page: Any) -> None:
     page.get_by_text("Python 3 (ipykernel) | Idle").wait_for()
 
 
+def begun(opened: Callable[..., Panel], path: str, cells: int = 2, **how: Any) -> Panel:
+    """The sidebar of a notebook whose first cells were sent to run."""
+    panel = opened(path, **how)
+    idle(panel.page)
+    sidebar.run_first(panel.page, cells)
+    return panel
+
+
+def wait_for_session(lab: Lab, panel: Panel, number: int) -> None:
+    """Wait until the run was begun and resumed so many times together, and moves."""
+    run_path = RunPath(*panel.node.locator(".jp-Resume-path bdi").inner_text().split("/"))
+    deadline = time.monotonic() + 60
+    while (tail := Store(lab.home).record(run_path).tail()) is None or tail.point.sessions != number:
+        assert time.monotonic() < deadline, f"{tail} is not of {number} sessions"
+        panel.page.wait_for_timeout(100)
+    panel.wait_for_state("Running")
+    panel.wait_for_step(panel.step() + 20)
+
+
 # A run goes on
 
 
@@ -167,32 +186,28 @@ def test_a_night_s_training_survives_by_itself(lab: Lab, opened: Callable[..., P
     second = opened("night.ipynb")  # two tabs on one notebook: only one of them may act
     idle(panel.page)
     sidebar.run_first(panel.page)
-    reached = panel.wait_for_step(50)
-    for _ in range(2):
+    panel.wait_for_step(50)
+    for session in (2, 3):
         kill(lab, "night.ipynb")
-        reached = panel.wait_for_step(reached + 80)
+        wait_for_session(lab, panel, session)
     sidebar.finish(lab.server, "night.ipynb")
     panel.wait_for_state("Finished")
     run_path = panel.node.locator(".jp-Resume-path bdi").inner_text()
     assert steps_of(lab, run_path) == list(range(panel.step()))
     second.wait_for_state("Finished")
-    assert Store(lab.home).record(RunPath(*run_path.split("/"))).tail().point.sessions == 3  # type: ignore[union-attr]
 
 
 def test_by_itself_ends_at_its_limit_and_can_be_stopped(lab: Lab, opened: Callable[..., Panel]) -> None:
     lab.set("recovery", plugin=PLUGIN, autoResume=True, pause=60, limit=1)
     sidebar.notebook(lab.server, "limit.ipynb")
-    panel = opened("limit.ipynb")
-    idle(panel.page)
-    sidebar.run_first(panel.page)
+    panel = begun(opened, "limit.ipynb")
     panel.wait_for_step(10)
     kill(lab, "limit.ipynb")
     panel.death.get_by_text("It resumes by itself in").wait_for()
     sidebar.close_dialog(panel.page)
-    reached = len(steps_of(lab, panel.node.locator(".jp-Resume-path bdi").inner_text()))
     picture(panel.page, "counting")
     panel.button("Resume now").click()
-    panel.wait_for_step(reached + 20)
+    wait_for_session(lab, panel, 2)
     kill(lab, "limit.ipynb")
     panel.death.get_by_text("It resumed by itself 1 time, and does not again.").wait_for()
 
@@ -204,9 +219,7 @@ def test_only_cells_tagged_resume_are_run_if_there_are_any(lab: Lab, opened: Cal
     for n in (0, 2):
         content["cells"][n]["metadata"]["tags"] = ["resume"]
     lab.server.save("tagged.ipynb", content)
-    panel = opened("tagged.ipynb")
-    idle(panel.page)
-    sidebar.run_first(panel.page, cells=3)
+    panel = begun(opened, "tagged.ipynb", cells=3)
     panel.wait_for_step(20)
     kill(lab, "tagged.ipynb")
     panel.death.get_by_text("Resume runs the 2 cells tagged “resume”").wait_for()
@@ -260,9 +273,7 @@ def test_a_death_that_the_page_did_not_see_is_in_the_record(lab: Lab, opened: Ca
         page.route_web_socket("**/channels*", connect)
 
     sidebar.notebook(lab.server, "asleep.ipynb")
-    panel = opened("asleep.ipynb", before=go_between)
-    idle(panel.page)
-    sidebar.run_first(panel.page)
+    panel = begun(opened, "asleep.ipynb", before=go_between)
     panel.wait_for_step(20)
     asleep.append(True)
     kill(lab, "asleep.ipynb")
@@ -408,10 +419,7 @@ def test_each_plugin_can_be_switched_off_alone(tmp_path: Path, browser: Any) -> 
 
 def test_a_renamed_notebook_keeps_its_run_and_a_copy_gets_its_own(lab: Lab, opened: Callable[..., Panel]) -> None:
     sidebar.notebook(lab.server, "first.ipynb", steps=30)
-    panel = opened("first.ipynb")
-    page = panel.page
-    idle(page)
-    sidebar.run_first(page)
+    panel = begun(opened, "first.ipynb")
     panel.wait_for_state("Finished")
     run_path = panel.node.locator(".jp-Resume-path bdi").inner_text()
     carried = carried_after(lab, panel, "first.ipynb", run_path)
@@ -465,9 +473,7 @@ def test_a_foreign_key_in_the_notebook_does_no_harm(foreign: object, lab: Lab, o
     sidebar.notebook(lab.server, path, steps=5)
     content = lab.server.notebook(path)
     lab.server.save(path, {**content, "metadata": {**content["metadata"], "jupyter_resume": foreign}})
-    panel = opened(path)
-    idle(panel.page)
-    sidebar.run_first(panel.page)
+    panel = begun(opened, path)
     panel.wait_for_state("Finished")
     carried = carried_after(lab, panel, path, panel.node.locator(".jp-Resume-path bdi").inner_text())
     assert carried["notebook_id"] != "<script>"
@@ -507,10 +513,8 @@ def test_nothing_is_written_into_a_notebook_that_is_read_only(
 
 def test_a_file_is_restored_and_downloaded_and_notes_are_written(lab: Lab, opened: Callable[..., Panel]) -> None:
     sidebar.notebook(lab.server, "files/files.ipynb", steps=20)
-    panel = opened("files/files.ipynb")
+    panel = begun(opened, "files/files.ipynb")
     page = panel.page
-    idle(page)
-    sidebar.run_first(page)
     panel.wait_for_state("Finished")
     file = lab.server.root / "files" / "model-best.h5"
     file.unlink()
@@ -597,10 +601,8 @@ def test_names_with_markup_of_any_length_and_direction_stay_text(lab: Lab, opene
             "%wb_status",
         ],
     )
-    panel = opened("evil.ipynb")
+    panel = begun(opened, "evil.ipynb")
     page = panel.page
-    idle(page)
-    sidebar.run_first(page)
     panel.wait_for_step(9)
     panel.button("Restore <b>&.bin").wait_for()
     assert "<img src=x onerror=" in panel.text
@@ -617,10 +619,8 @@ def test_names_with_markup_of_any_length_and_direction_stay_text(lab: Lab, opene
 
 def test_all_of_it_is_reached_by_keyboard(lab: Lab, opened: Callable[..., Panel]) -> None:
     sidebar.notebook(lab.server, "keys.ipynb")
-    panel = opened("keys.ipynb")
+    panel = begun(opened, "keys.ipynb")
     page = panel.page
-    idle(page)
-    sidebar.run_first(page)
     panel.wait_for_step(20)
     kill(lab, "keys.ipynb")
     panel.death.wait_for()
@@ -673,10 +673,8 @@ def test_ten_thousand_runs_and_a_hundred_long_curves_keep_every_frame_short(
             "    run.log({f'm{k}': 0.5 for k in range(100)})\n    time.sleep(0.02)",
         ],
     )
-    panel = opened("many.ipynb")
+    panel = begun(opened, "many.ipynb")
     page = panel.page
-    idle(page)
-    sidebar.run_first(page)
     panel.wait_for_step(4000)
     panel.section("Metrics").get_by_text("Show 92 more").click()
     panel.button("All").click()

@@ -6,13 +6,11 @@ import os
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from jupyter_resume.identity import RunPath
 from jupyter_resume.store.home import Store
 
 from . import panel as sidebar
-from .lab import JupyterServer
+from .lab import JupyterServer, need
 from .panel import Panel
 from .test_browser import ARTIFACTS, browser
 
@@ -20,7 +18,7 @@ __all__ = ["browser"]  # pytest's fixture
 
 
 def test_a_run_whose_kernel_is_killed_goes_on_in_notebook_7_too(tmp_path: Path, browser: Any) -> None:
-    pytest.importorskip("notebook", reason="Notebook 7 is not installed")
+    need("notebook")
     sidebar.need_built()
     home = tmp_path / "store"
     with JupyterServer(tmp_path / "root", env={"JUPYTER_RESUME_HOME": str(home)}, app="notebook") as server:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from .lab import JupyterServer
+from .lab import JupyterServer, need
 from .test_browser import ARTIFACTS, Lab, browser, lab, run_all
 
 __all__ = ["browser", "lab"]  # pytest's fixtures
@@ -113,7 +113,7 @@ def test_a_kernel_that_is_restarted_leaves_plain_html(lab: Lab, browser: Any) ->
 
 
 def test_it_is_pressed_in_notebook_7_too(tmp_path: Path, browser: Any) -> None:
-    pytest.importorskip("notebook", reason="Notebook 7 is not installed")
+    need("notebook")
     environment = {"JUPYTER_RESUME_HOME": str(tmp_path / "store")}
     with JupyterServer(tmp_path / "root", env=environment, app="notebook") as server:
         server.create_notebook("n.ipynb", [BEGIN.replace("{project}", "seven"), "run.log({'loss': 1})"])

@@ -10,7 +10,7 @@ from ..bench import Bench
 from ..jupyter import API, Place, log, many, server, written
 from ..results import Result
 from ..tools import OURS
-from . import panel, wheel
+from . import frames, panel, wheel
 
 
 def measure(bench: Bench) -> Iterator[Result]:
@@ -23,6 +23,7 @@ def measure(bench: Bench) -> Iterator[Result]:
     for length in bench.plan.lab_lengths:
         yield from _one_run(bench, length)
     yield from panel.measure(bench)
+    yield from frames.measure(bench)
     yield from wheel.measure(bench)
 
 

@@ -1,9 +1,10 @@
 /** The sidebar, and the commands around it. */
 
-import { ILayoutRestorer, JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
+import { ILabShell, ILayoutRestorer, JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
 import { Clipboard, ICommandPalette } from '@jupyterlab/apputils';
 import { INotebookTracker, NotebookActions } from '@jupyterlab/notebook';
 import { ITranslator, nullTranslator } from '@jupyterlab/translation';
+import { addIcon, refreshIcon } from '@jupyterlab/ui-components';
 import { resumeIcon } from '../icon';
 import { CATEGORY, DOMAIN, IFollower, IRecoveries } from '../tokens';
 import { Sidebar } from '../ui/sidebar';
@@ -15,7 +16,7 @@ export const panel: JupyterFrontEndPlugin<void> = {
   description: 'A sidebar that shows the run of the notebook in front, and past runs.',
   autoStart: true,
   requires: [IFollower, INotebookTracker],
-  optional: [IRecoveries, ITranslator, ILayoutRestorer, ICommandPalette],
+  optional: [IRecoveries, ITranslator, ILayoutRestorer, ICommandPalette, ILabShell],
   activate: (
     app: JupyterFrontEnd,
     follower: IFollower,
@@ -23,7 +24,8 @@ export const panel: JupyterFrontEndPlugin<void> = {
     recoveries: IRecoveries | null,
     translator: ITranslator | null,
     restorer: ILayoutRestorer | null,
-    palette: ICommandPalette | null
+    palette: ICommandPalette | null,
+    labShell: ILabShell | null
   ) => {
     const { commands, shell } = app;
     const trans = (translator ?? nullTranslator).load(DOMAIN);
@@ -42,9 +44,11 @@ export const panel: JupyterFrontEndPlugin<void> = {
     restorer?.add(sidebar, sidebar.id);
 
     commands.addCommand('jupyter-resume:open', {
-      label: trans.__('Show the Run of This Notebook'),
+      label: args => (args.toolbar ? '' : trans.__('Show the Run of This Notebook')),
       caption: trans.__('Open the sidebar with state, metrics, files and past runs'),
       icon: resumeIcon,
+      // JupyterLab has the sidebar's tab always in sight: only Notebook 7 needs a button beside the notebook's own.
+      isVisible: args => !(args.toolbar && labShell),
       execute: () => {
         shell.activateById(sidebar.id);
         // The palette gives the focus back to the notebook when it closes, after this.
@@ -54,12 +58,14 @@ export const panel: JupyterFrontEndPlugin<void> = {
     commands.addCommand('jupyter-resume:refresh', {
       label: trans.__('Refresh the Run of This Notebook'),
       caption: trans.__('Ask the server now'),
+      icon: refreshIcon,
       isEnabled: () => sidebar.isVisible,
       execute: () => follower.refresh()
     });
     commands.addCommand('jupyter-resume:begin', {
       label: trans.__('Insert a Cell That Begins a Run'),
       caption: trans.__('Put %load_ext jupyter_resume and %wb_init at the top of the notebook'),
+      icon: addIcon,
       isEnabled: () => tracker.currentWidget !== null,
       execute: () => {
         const notebook = tracker.currentWidget?.content;

@@ -83,7 +83,7 @@ export function Head({ situation, view }: { situation: ISituation; view: IRunVie
 
 function begun(view: IRunView, trans: ReturnType<typeof useScope>['trans']): string {
   if (!view.resumed) {
-    return trans.__('new');
+    return trans.__('new run');
   }
   return view.starting_step ? trans.__('resumed at step %1', count(view.starting_step)) : trans.__('resumed');
 }

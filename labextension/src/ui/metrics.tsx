@@ -15,13 +15,15 @@ const HEIGHT = 44;
 export function Metrics({ view, detail }: { view: IRunView; detail: IDetail | null }): JSX.Element | null {
   const { trans } = useScope();
   const [log, setLog] = React.useState(false);
+  const whole = React.useRef(false); // once it was, the server is at most some rows behind
   const curves = all(view, detail);
   const lasts = new Map(view.metrics.map(metric => [metric.name, metric.last])); // the kernel's are newer
   const [shown, more] = useFirst(curves, FIRST);
   if (!curves.length) {
     return null;
   }
-  const reading = detail !== null && detail.loaded < 1;
+  whole.current ||= detail !== null && detail.loaded >= 1;
+  const reading = detail !== null && !whole.current;
   return (
     <Section
       title={trans.__('Metrics')}
@@ -115,7 +117,11 @@ const Curve = React.memo(function Curve({ curve, last, log }: { curve: ICurve; l
             )}
           </svg>
           <div className="jp-Resume-range" aria-hidden="true">
-            <span>{trans.__('%1 to %2', value(drawing.low), value(drawing.high))}</span>
+            <span>
+              {drawing.low === drawing.high
+                ? trans.__('constant')
+                : trans.__('%1 to %2', value(drawing.low), value(drawing.high))}
+            </span>
             {curve.exact && <span>{trans.__('steps %1–%2', count(drawing.first), count(drawing.last))}</span>}
           </div>
         </>

@@ -4,10 +4,23 @@ import * as React from 'react';
 import { short, state as stateInWords } from '../words';
 import { useScope } from './scope';
 
-/** A text that a user wrote: one line, which runs from right to left only within itself. */
+const ALWAYS_SEEN = 40; // characters that no list cuts off
+const JOINTS = /[/_=-]+|\.(?=\D)/g; // a number is not broken
+
+/** A text that a user wrote, which runs from right to left only within itself; a name is broken at its joints. */
 export function Said({ text, width = 120 }: { text: string; width?: number }): JSX.Element {
   const shown = short(text, width);
-  return <bdi title={shown === text ? undefined : short(text, 1000)}>{shown}</bdi>;
+  const parts = shown.replace(JOINTS, '$&\u200b').split('\u200b');
+  return (
+    <bdi title={shown === text && text.length <= ALWAYS_SEEN ? undefined : short(text, 1000)}>
+      {parts.map((part, n) => (
+        <React.Fragment key={n}>
+          {n > 0 && <wbr />}
+          {part}
+        </React.Fragment>
+      ))}
+    </bdi>
+  );
 }
 
 /** Each state has a shape of its own, so that no meaning hangs on a colour alone. */
