@@ -18,7 +18,7 @@ from .errors import RunDiverged, RunExists, RunInUse, RunMissing
 from .identity import DEFAULT_ENTITY, RunPath, generate_id
 from .machine import Machine
 from .origin import NotebookRef, Origin
-from .policy import Asked, Decision, Policy, decide, looks_for_unfinished, read_policy
+from .policy import Asked, Decision, Policy, decide, looks_for_unfinished, read_choice, read_policy
 from .remote.answers import host_of
 from .settings import Settings
 from .store import notebooks
@@ -114,10 +114,7 @@ def start(
     elif asked_for.run_id is None and asked.run_id is not None:
         notices.tell(f"resume={asked_for.resume!r} is no policy, so it is taken as a run id.")
     whence = whence or origin.find()
-    if if_diverged is not None:
-        from .sync.reconcile import read_choice
-
-        read_choice(if_diverged)
+    read_choice(if_diverged)
     if run := _open_here(asked, asked_for, whence, if_diverged):
         _active.remember(run)
         _describe(run, asked_for, changes)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Literal
 
-from .errors import InvalidPolicy
+from .errors import InvalidInput, InvalidPolicy
 from .identity import RunPath, clean_id
 
 
@@ -20,6 +20,9 @@ class Policy(str, Enum):
 
 
 _WORDS = {"": Policy.NEVER, "false": Policy.NEVER, "true": Policy.AUTO} | {p.value: p for p in Policy}
+
+CHOICES = ("adopt", "append", "fork")
+"""What may be done with a run that has gone on here and on its server."""
 
 
 @dataclass(frozen=True)
@@ -107,3 +110,10 @@ def looks_for_unfinished(asked: Asked, in_notebook: bool) -> bool:
     if asked.run_id is not None:
         return False
     return asked.policy is Policy.AUTO or (in_notebook and asked.policy in (Policy.ALLOW, Policy.MUST))
+
+
+def read_choice(text: str | None) -> str | None:
+    """One of `CHOICES`, or none. Raises InvalidInput."""
+    if text is not None and text not in CHOICES:
+        raise InvalidInput(f"if_diverged={text!r:.40} is no choice: use 'adopt', 'append' or 'fork'.")
+    return text

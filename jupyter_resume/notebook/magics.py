@@ -21,10 +21,10 @@ from .._run import Run
 from ..errors import InvalidInput
 from ..files import Restored
 from ..identity import RunPath
+from ..policy import CHOICES
 from ..render import Shown
 from ..saving import POLICIES
 from ..store.home import Store
-from ..sync.reconcile import CHOICES
 from ..tables import Message, Table
 from . import live, redact, session
 from .configured import Configured

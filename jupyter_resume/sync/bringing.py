@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from ..errors import FileError, InvalidInput, ResumeError, RunInUse, RunMissing
 from ..identity import DEFAULT_ENTITY, RunPath
 from ..notices import Tell, tell
+from ..policy import read_choice
 from ..remote.base import Remote
 from ..store.home import Store
 from ..store.record import Record, ResumePoint
 from ..store.replica import Replica
 from .merge import describe, differ
-from .reconcile import read_choice
 from .source import in_store
 from .syncing import Syncing
 from .uploading import files_unsent

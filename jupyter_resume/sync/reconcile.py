@@ -7,22 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..errors import InvalidInput
 from ..remote.base import RemotePoint
 from ..store.follow import Cursor, Row
 from ..store.record import Record, ResumePoint
 from ..store.replica import Divergence, Replica, Shift
 from .merge import merge, take_description, take_history
 from .relation import Diverged, GoneOn, InStep, Scan, relate
-
-CHOICES = ("adopt", "append", "fork")
-
-
-def read_choice(text: str | None) -> str | None:
-    """What to do with a run that has gone on here and there. Raises InvalidInput."""
-    if text is not None and text not in CHOICES:
-        raise InvalidInput(f"if_diverged={text!r:.40} is no choice: use 'adopt', 'append' or 'fork'.")
-    return text
 
 
 @dataclass(frozen=True)
