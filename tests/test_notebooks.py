@@ -16,7 +16,7 @@ from jupyter_resume.errors import StoreError
 from jupyter_resume.origin import NotebookRef, ProgramRef
 from jupyter_resume.store.catalog import Catalog
 from jupyter_resume.store.home import Store
-from jupyter_resume.store.notebooks import Recognised, known, recognise
+from jupyter_resume.store.notebooks import Recognised, known, recognise, seen
 from jupyter_resume.store.record import ResumePoint
 
 
@@ -112,6 +112,22 @@ def test_a_moved_notebook_is_followed_by_its_id_alone(store: Store, tmp_path: Pa
     moved = write(tmp_path / "b.ipynb", "first", "all", "new")
     assert unfinished(store, moved) == ["one"]
     assert unfinished(store, write(tmp_path / "c.ipynb", "other", "x")) == []
+
+
+def test_a_moved_notebook_is_no_copy_of_another_without_an_id_at_its_old_path(store: Store, tmp_path: Path) -> None:
+    one = write(tmp_path / "a.ipynb", "first", "x")
+    recognise(store.catalog, one)
+    ran(store, one)
+    Path(one.path).rename(tmp_path / "b.ipynb")
+    moved = read(tmp_path / "b.ipynb")
+    for cells in ((), ("y",)):
+        write(tmp_path / "a.ipynb", None, *cells)
+        assert seen(store.catalog, moved) == moved
+    write(tmp_path / "a.ipynb", None, "x", "y")  # the one that was there, not saved with its id
+    assert recognise(store.catalog, moved).copy_of == one.path
+    write(tmp_path / "a.ipynb", None, "y")
+    assert recognise(store.catalog, moved) == Recognised("first")
+    assert unfinished(store, moved) == ["one"]
 
 
 def test_another_id_at_the_same_path_is_another_notebook(store: Store, tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,10 +27,10 @@ class Recognised:
     copy_of: str | None = None
 
 
-def recognise(catalog: Catalog, notebook: NotebookRef, lives: Callable[[str, str], bool] | None = None) -> Recognised:
+def recognise(catalog: Catalog, notebook: NotebookRef) -> Recognised:
     """Which notebook this is; its ``notebook_id`` is what its metadata say. Noted in the catalog. Raises StoreError."""
     here = catalog.notebook_at(notebook.path)
-    own, copy_of = _identify(catalog, notebook, here, lives or _lives)
+    own, copy_of = _identify(catalog, notebook, here)
     own = own or secrets.token_hex(8)
     return Recognised(catalog.name_notebook(notebook.path, own, replace=here not in (None, own)), copy_of)
 
@@ -51,21 +50,19 @@ def known(catalog: Catalog, whence: Origin) -> Origin:
 def seen(catalog: Catalog, notebook: NotebookRef) -> NotebookRef:
     """A notebook as `known` would have it, for one who only looks: nothing is noted."""
     try:
-        own, copy_of = _identify(catalog, notebook, catalog.notebook_at(notebook.path), _lives)
+        own, copy_of = _identify(catalog, notebook, catalog.notebook_at(notebook.path))
     except StoreError:
         return notebook
     return replace(notebook, notebook_id=own or (_TO_BE_GIVEN if copy_of else None))
 
 
-def _identify(
-    catalog: Catalog, notebook: NotebookRef, here: str | None, lives: Callable[[str, str], bool]
-) -> tuple[str | None, str | None]:
+def _identify(catalog: Catalog, notebook: NotebookRef, here: str | None) -> tuple[str | None, str | None]:
     """The id that a notebook has, if any, and the path of its original; ``here``: what its path is noted with."""
     told = notebook.notebook_id
     if told is None:
         return (here, None) if here and _fits(catalog, here, notebook) else (None, None)
     before = catalog.place_of(told)
-    if before in (None, notebook.path) or not lives(before, told) or _one_file(before, notebook.path):
+    if before in (None, notebook.path) or not _lives(catalog, before, told) or _one_file(before, notebook.path):
         return told, None
     return (here if here != told else None), before
 
@@ -77,9 +74,12 @@ def _fits(catalog: Catalog, notebook_id: str, notebook: NotebookRef) -> bool:
     return not isinstance(then, NotebookRef) or alike(notebook.cells, then.cells)
 
 
-def _lives(path: str, notebook_id: str) -> bool:
+def _lives(catalog: Catalog, path: str, notebook_id: str) -> bool:
     """Whether the notebook of an id is still at a path; it may not be saved with it yet."""
-    return os.path.exists(path) and read_notebook(Path(path))[0] in (None, notebook_id)
+    if not os.path.exists(path):
+        return False
+    own, cells = read_notebook(Path(path))
+    return own == notebook_id if own else _fits(catalog, notebook_id, NotebookRef(path, "", cells=cells))
 
 
 def _one_file(some: str, other: str) -> bool:
