@@ -23,9 +23,8 @@ _entered: dict[Run, tuple[Cell | None, float]] = {}
 
 def follow(shell: InteractiveShell) -> None:
     """Note the cells of a shell from now on, for as long as it lives."""
-    for event, callback in (("pre_run_cell", before_cell), ("post_run_cell", after_cell)):
-        if callback not in shell.events.callbacks[event]:
-            shell.events.register(event, callback)
+    shell.events.register("pre_run_cell", before_cell)  # to register again changes nothing
+    shell.events.register("post_run_cell", after_cell)
 
 
 def before_cell(info: Any) -> None:
