@@ -37,6 +37,11 @@ that one line and fails the cell.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
 
 class ResumeError(Exception):
     """The root of the tree: ``except ResumeError`` catches all of it."""
@@ -122,9 +127,14 @@ class RemoteError(ResumeError):
 
 
 class RemoteUnreachable(RemoteError):
-    """No answer, or one for now only; ``.retry_after`` is how many seconds the server asked to wait, if it did."""
+    """No answer, or one for now only; ``.retry_after`` is how many seconds the server asked to wait, if it did.
+
+    ``.final``: asking again at once will not help. ``.held``: it is not the server's doing, but another writer's.
+    """
 
     retry_after: float | None = None
+    final: bool = False
+    held: bool = False
 
 
 class RemoteMalformed(RemoteError):
@@ -132,7 +142,9 @@ class RemoteMalformed(RemoteError):
 
 
 class RemoteRefused(RemoteError):
-    """An answer that asking again will not change; it holds the server's own words."""
+    """An answer that asking again will not change; ``.words`` are the server's own, if it gave any."""
+
+    words: str = ""
 
 
 class KeyRejected(RemoteRefused):
@@ -163,7 +175,9 @@ class FileMissing(FileError, FileNotFoundError):
 
 
 class LocalFileDiffers(FileError, FileExistsError):
-    """Another file of that name is in the way, and ``replace`` is False."""
+    """Another file of that name is in the way, and ``replace`` is False; ``.path`` is where, if that could help."""
+
+    path: Path | None = None
 
     def __str__(self) -> str:
         return str(self.args[0])

@@ -197,7 +197,7 @@ class File:
         try:
             path = self._source.bring(self.run, self.found, Path(root), replace)
         except LocalFileDiffers as error:
-            there = getattr(error, "path", None)
+            there = error.path
             if not exist_ok or there is None or not there.is_file():
                 raise
             notices.tell(f"{there} is not the file of run {self.run}: it is left as it is, as exist_ok=True asks.")

@@ -11,7 +11,6 @@ import functools
 import secrets
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.getipython import get_ipython
@@ -178,8 +177,8 @@ class RunWidget(VBox):  # type: ignore[misc]
         try:
             restored = self.run.bring_back(name, replace=replace)
         except LocalFileDiffers as error:
-            path = error.data.get("path")
-            if replace or path is None or Path(str(path)).is_dir():  # nothing that replacing would help
+            path = error.path
+            if replace or path is None or path.is_dir():  # nothing that replacing would help
                 raise
             question = f"{path} is there already, and is another file than the run's. Replace it?"
             self._ask(question, "Replace it", functools.partial(self._restore_chosen, True))

@@ -104,8 +104,8 @@ def refusal(url: str, status: int, headers: Mapping[str, str], body: bytes) -> R
     host, words = host_of(url), words_of(body)
     if was_deleted(words):
         return deleted(url, words, status)
-    page = "with a web page: a proxy?" if not words and is_page(headers, body) else ""
-    said = f" ({words or page})" if words or page else ""
+    heard = words or ("with a web page: a proxy?" if is_page(headers, body) else "")
+    said = f" ({heard})" if heard else ""
     if 300 <= status < 400:
         where = place_of(headers.get("Location", "")) or "nowhere"
         return RemoteRefused(
@@ -118,21 +118,21 @@ def refusal(url: str, status: int, headers: Mapping[str, str], body: bytes) -> R
             f"{host} does not accept the API key{said}: log in again (jupyter resume login), or mend "
             "WANDB_API_KEY, which comes first where it is set.",
             status=status,
-            words=words or page,
+            words=heard,
         )
     if status == 403:
         return KeyRejected(
             f"{host} does not allow this with the API key in use{said}: check the entity and the key's rights, or log "
             "in with another key (jupyter resume login).",
             status=status,
-            words=words or page,
+            words=heard,
         )
     if status in (404, 410):
         return RemoteGone(
             f"{host} does not know this{said or f' (HTTP {status})'}: check entity, project and run id, and "
             "WANDB_BASE_URL.",
             status=status,
-            words=words or page,
+            words=heard,
         )
     if is_for_now(status):
         wait = retry_after(headers)
@@ -145,7 +145,7 @@ def refusal(url: str, status: int, headers: Mapping[str, str], body: bytes) -> R
                                status=status)  # fmt: skip
     why = f"HTTP {status}{words and ': ' + words}"
     return RemoteRefused(f"{host} refuses this ({why}): {_ADVICE.get(status, 'see the words of the server')}.",
-                         status=status, words=words or page)  # fmt: skip
+                         status=status, words=heard)  # fmt: skip
 
 
 _ADDRESS = "check that WANDB_BASE_URL is a W&B server's address"
@@ -165,17 +165,6 @@ def no_data(url: str, headers: Mapping[str, str], body: bytes) -> RemoteMalforme
     return RemoteMalformed(f"{host_of(url)} answered with something that is no JSON object: {_ADDRESS}.")
 
 
-def untrusted(error: BaseException) -> bool:
-    """Whether it is a TLS failure that trying again will not change."""
-    import ssl
-
-    return any(
-        isinstance(link, ssl.SSLCertVerificationError)
-        or (isinstance(link, ssl.SSLError) and getattr(link, "reason", "") in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST"))
-        for link in _chain(error)
-    )
-
-
 def unreachable(url: str, error: BaseException, waited: float) -> RemoteError:
     """The error for a failure of requests, urllib3 or below; ``waited``: seconds that an answer was waited for."""
     import ssl
@@ -183,9 +172,10 @@ def unreachable(url: str, error: BaseException, waited: float) -> RemoteError:
     import requests
 
     host, links = host_of(url), list(_chain(error))
+    final = _untrusted(links)
     if any(isinstance(link, requests.exceptions.ProxyError) for link in links):
         return RemoteUnreachable(
-            f"The proxy on the way to {host} does not let it through: check HTTPS_PROXY and NO_PROXY."
+            f"The proxy on the way to {host} does not let it through: check HTTPS_PROXY and NO_PROXY.", final=final
         )
     if any(isinstance(link, ssl.SSLError) for link in links):
         said = (getattr(link, "verify_message", "") or getattr(link, "reason", "") for link in links
@@ -193,13 +183,25 @@ def unreachable(url: str, error: BaseException, waited: float) -> RemoteError:
         why = short(next(filter(None, said), ""), 80)
         return RemoteUnreachable(
             f"The connection to {host} cannot be made safe by TLS ({why or 'the handshake failed'}): check the address "
-            f"and this machine's clock, or set REQUESTS_CA_BUNDLE to the server's certificate authority."
+            f"and this machine's clock, or set REQUESTS_CA_BUNDLE to the server's certificate authority.",
+            final=final,
         )
     if any(isinstance(link, (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema,
                              requests.exceptions.MissingSchema, requests.exceptions.InvalidHeader, UnicodeError))
            for link in links):  # fmt: skip
         return RemoteMalformed(f"{host} is no address that can be asked: {_ADDRESS}.")
     return RemoteUnreachable(f"{host} cannot be reached ({_why(links, waited)}): check the network and WANDB_BASE_URL.")
+
+
+def _untrusted(links: list[BaseException]) -> bool:
+    """Whether it is a TLS failure that trying again will not change."""
+    import ssl
+
+    return any(
+        isinstance(link, ssl.SSLCertVerificationError)
+        or (isinstance(link, ssl.SSLError) and getattr(link, "reason", "") in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST"))
+        for link in links
+    )
 
 
 def _why(links: list[BaseException], waited: float) -> str:

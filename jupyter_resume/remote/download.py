@@ -106,7 +106,7 @@ class _Transfer:
                         self._take(download, moved)
                     return self._md5.digest()
                 except RemoteUnreachable as error:
-                    if getattr(error, "final", False) or not self._patience.pause(error.retry_after):
+                    if error.final or not self._patience.pause(error.retry_after):
                         raise
                 except RemoteRefused as error:
                     if not start or error.status not in (412, 416):

@@ -193,7 +193,7 @@ class Http:
             try:
                 return attempt()
             except RemoteUnreachable as error:
-                if getattr(error, "final", False) or not patience.pause(error.retry_after):
+                if error.final or not patience.pause(error.retry_after):
                     raise
 
     @contextlib.contextmanager
@@ -291,8 +291,6 @@ class Http:
             raise
         except Exception as error:  # of five libraries, with no root in common
             failure = answers.unreachable(url, error, waited)
-            if answers.untrusted(error):
-                failure.__dict__["final"] = True
         raise failure  # not from within the handler: the foreign exception holds addresses and headers
 
     def without_key(self, text: str) -> str:

@@ -290,10 +290,9 @@ class Wandb:
                 return
             except RemoteRefused as error:
                 if fresh or error.status not in _EXPIRED:
-                    words = getattr(error, "words", "")
                     raise RemoteRefused(
                         f"{answers.host_of(url)} does not take the upload of {name!r} (HTTP {error.status}"
-                        f"{words and ': ' + words}): see that the run and its storage are there.",
+                        f"{error.words and ': ' + error.words}): see that the run and its storage are there.",
                         status=error.status,
                     ) from None
 

@@ -284,7 +284,8 @@ class Background:
         """Remember and tell what is the matter; the seconds until the next try."""
         self._trouble = error
         self._failures += 1
-        if not error.data.get("held") or self._failures > PATIENT:
+        held = isinstance(error, RemoteUnreachable) and error.held
+        if not held or self._failures > PATIENT:
             self._say(error)
         if error.status != 429:
             self.syncing.verified = False
