@@ -83,11 +83,12 @@ def read_notebook(path: Path) -> tuple[str | None, tuple[str, ...] | None]:
             return None, None
         notebook = orjson.loads(path.read_bytes())
         own = notebook.get("metadata", {}).get("jupyter_resume", {}).get("notebook_id")
+        cells = [cell["id"] for cell in notebook["cells"] if isinstance(cell.get("id"), str)]
         lasting = (notebook["nbformat"], notebook["nbformat_minor"]) >= (4, 5)
-        cells = [cell["id"] for cell in notebook["cells"] if isinstance(cell.get("id"), str)] if lasting else None
+        known = bool(cells) or not notebook["cells"]  # some programs write cells of this format without ids
     except (OSError, ValueError, KeyError, AttributeError, TypeError):
         return None, None
-    return as_notebook_id(own), None if cells is None else tuple(cells[:1000])
+    return as_notebook_id(own), tuple(cells[:1000]) if lasting and known else None
 
 
 def as_notebook_id(value: object) -> str | None:

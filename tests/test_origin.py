@@ -324,6 +324,7 @@ def test_an_untitled_notebook_at_the_path_of_a_deleted_one_is_another(
         '{"nbformat": "4", "nbformat_minor": 5, "metadata": {}, "cells": []}',
         '{"nbformat": 4, "nbformat_minor": 5, "metadata": {"jupyter_resume": 1}, "cells": []}',
         '{"nbformat": 4, "nbformat_minor": 5, "metadata": [], "cells": [1]}',
+        '{"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": [{"cell_type": "code", "source": ""}]}',
     ],
 )
 def test_a_file_that_is_no_notebook_tells_nothing(content: str, tmp_path: Path) -> None:
