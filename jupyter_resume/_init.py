@@ -127,10 +127,11 @@ def start(
         store, asked = _throwaway(), Asked(Policy.ALLOW, asked.run_id)
     whence = notebooks.known(store.catalog, whence)
     there = reach(store, asked_for, if_diverged)
+    given = asked_for.resume if asked_for.run_id is None else asked_for.run_id  # where an id was asked for, it is this
     for _ in range(_TRIES):
         found = _find(store, asked, asked_for, there, whence)
         path = found.point.path if found else RunPath(there.entity, asked_for.project, asked.run_id or generate_id())
-        there.ask(path, bool(found or asked.run_id), asked_for.run_id if asked.run_id else None)
+        there.ask(path, bool(found or asked.run_id), str(given) if asked.run_id else None)
         there.refuse_if_unsure(asked)
         exists = found.point.path if found else there.path if there.exists else None
         decision = _decide(asked, exists, whence)

@@ -61,8 +61,8 @@ def _run(asked: argparse.Namespace) -> int:
         raise InvalidPolicy(f"--resume={asked.resume} needs to know which run: pass --id ID or set WANDB_RUN_ID.")
     policy = read_policy(asked.resume, run_id)
     environment = os.environ | {"WANDB_RESUME": policy.policy.value}
-    if policy.run_id is not None:
-        environment["WANDB_RUN_ID"] = policy.run_id
+    if run_id is not None:
+        environment["WANDB_RUN_ID"] = run_id  # as it was given: the program cleans it, or finds the server's run by it
     try:
         if os.name == "posix":
             sys.stdout.flush()

@@ -6,6 +6,7 @@ import os
 from collections.abc import MutableMapping
 
 from ._run import Run
+from .identity import DEFAULT_ENTITY
 
 
 class Exported:
@@ -37,11 +38,15 @@ def export(run: Run, environ: MutableMapping[str, str] = os.environ) -> dict[str
     From then on others write to the run's replica too. While one does, rows of this process wait, and they go behind
     its own; so that this can be seen, the server is told before anybody is let in.
     """
-    values = {"WANDB_RUN_ID": run.id, "WANDB_RESUME": "allow", "WANDB_PROJECT": run.project}
     if run.link is not None:
-        values |= {"WANDB_ENTITY": run.entity, "WANDB_BASE_URL": run.link.syncing.remote.base_url}
         run.link.syncing.share()
         run.link.flush()  # a server that cannot be reached now is told later
+    path = run.path_there  # where another client made the run, its id need not be the one that is used here
+    values = {"WANDB_RUN_ID": path.run_id, "WANDB_RESUME": "allow", "WANDB_PROJECT": path.project}
+    if run.link is not None:
+        values["WANDB_BASE_URL"] = run.link.syncing.remote.base_url
+        if path.entity != DEFAULT_ENTITY:  # else it is the key's own, or the server has not said yet which is meant
+            values["WANDB_ENTITY"] = path.entity
     if not any(isinstance(companion, Exported) for companion in run.companions):  # else its cell was run again
         run.companions.append(Exported(values, environ))
     return values

@@ -86,3 +86,17 @@ def test_the_command_line_tells_its_version(capsys: pytest.CaptureFixture[str]) 
     with pytest.raises(SystemExit):
         cli.main(["--version"])
     assert capsys.readouterr().out == f"jupyter-resume {wandb.__version__}\n"
+
+
+def test_a_program_is_given_the_run_id_as_it_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cleaned, it would not name a run that another client made on a server."""
+    given: dict[str, str] = {}
+
+    def execute(file: str, words: list[str], environ: dict[str, str]) -> None:
+        given.update(environ)
+        raise SystemExit(0)
+
+    monkeypatch.setattr("os.execvpe", execute)
+    with pytest.raises(SystemExit):
+        cli.main(["run", "--resume=allow", "--id", "resnet-v1.5", "--", "train"])
+    assert (given["WANDB_RUN_ID"], given["WANDB_RESUME"]) == ("resnet-v1.5", "allow")

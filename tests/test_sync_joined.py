@@ -90,6 +90,16 @@ def test_a_run_is_handed_on_where_the_server_cannot_be_reached(tracker: Tracker)
     run.finish()
 
 
+def test_whose_a_run_is_is_not_handed_on_before_the_server_has_said_it(tracker: Tracker) -> None:
+    tracker.down = RemoteUnreachable("tracker.example cannot be reached (the connection was refused).")
+    run = begin()
+    assert "WANDB_ENTITY" not in exported.export(run)
+    tracker.down = None
+    flush(run)
+    assert exported.export(run)["WANDB_ENTITY"] == "alice"
+    run.finish()
+
+
 def test_rows_of_an_exported_run_go_behind_what_a_subprocess_has_logged(tracker: Tracker) -> None:
     run = running(0, config={"ours": 1})
     link_of(run).syncing.shared = True

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import jupyter_resume as wandb
-from jupyter_resume import _there
+from jupyter_resume import _there, exported
 from jupyter_resume.errors import KeyRejected, RemoteError
 from jupyter_resume.store.home import Store
 from jupyter_resume.sync.background import Background
@@ -190,6 +190,17 @@ def test_a_key_that_is_no_good_is_refused_only_where_the_server_must_decide(serv
     assert values(server) == [0]
 
 
+def test_such_an_id_may_be_given_as_the_policy(server: Faults) -> None:
+    kept = server.kept("resnet-v1.5")
+    kept.rows = [json.dumps({"_step": 0, "v": 0})]
+    for step in (1, 2):
+        with begin(id=None, resume="resnet-v1.5") as run:
+            assert run.step == step
+            log(run, step)
+    assert [row["v"] for row in kept.history] == [0, 1, 2]
+    assert [run.name for run in server.runs.values()] == ["resnet-v1.5"]
+
+
 def test_a_run_whose_id_another_client_gave_is_gone_on_with_under_that_id(
     server: Faults, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -205,6 +216,13 @@ def test_a_run_whose_id_another_client_gave_is_gone_on_with_under_that_id(
     assert [row["v"] for row in kept.history] == [0, 1, 2, 3, 4]
     assert [run.name for run in server.runs.values()] == ["resnet-v1.5"]
     assert capsys.readouterr().err.count("the run id 'resnet-v1.5' is used as 'resnet-v1-5'") == 2
+
+
+def test_a_run_with_such_an_id_is_handed_on_under_it(server: Faults) -> None:
+    server.kept("resnet-v1.5").rows = [json.dumps({"_step": 0, "v": 0})]
+    with begin(id="resnet-v1.5") as run:
+        handed = exported.export(run, {})
+        assert (handed["WANDB_RUN_ID"], handed["WANDB_ENTITY"]) == ("resnet-v1.5", "tester")
 
 
 def test_a_run_with_such_an_id_can_be_forked(server: Faults) -> None:
