@@ -291,7 +291,7 @@ def several(lab: Lab, path: str) -> None:
     """A notebook whose training is in its third cell; each cell notes that it ran."""
     note = f"# cell {{0}}\nopen({str(lab.server.root / path) + '.ran'!r}, 'a').write('{{0}} ')\n"
     train = sidebar.TRAIN.format(steps=100_000, end=lab.server.root / f"{path}.end")
-    cells = (sidebar.BEGIN, "x = 1", train, "run.summary['plotted'] = 1", "late = 1")
+    cells = (sidebar.BEGIN, "x = 1", train, "run.notes = 'plotted'", "late = 1")
     lab.server.create_notebook(path, [note.format(n) + code for n, code in enumerate(cells)])
 
 
@@ -317,12 +317,13 @@ def test_another_browser_resumes_up_to_the_cell_that_trained(
         page.wait_for_function("() => document.querySelectorAll('.jp-InputArea-prompt')[3].innerText.includes('[4]')")
     run_path = panel.node.locator(".jp-Resume-path bdi").inner_text()
     kill(lab, path)
+    last = "the one that was running" if when == "in the cell" else "the one in which the run moved last"
+    panel.death.get_by_text(f"Resume runs 3 cells, from the top to {last}").wait_for()
     first.close()
     reached = len(steps_of(lab, run_path))
     second = opened(path)
     assert not second.page.evaluate("() => Object.keys(localStorage).some(key => key.startsWith('jupyter-resume:'))")
     second.death.get_by_text("This run was cut off at step").wait_for()
-    last = "the one that was running" if when == "in the cell" else "the one in which the run moved last"
     second.death.get_by_text(f"Resume runs 3 cells, from the top to {last}").wait_for()
     shown = [code.split(" ⏎ ")[0] for code in second.death.locator("code").all_inner_texts()]
     assert shown == ["# cell 0", "# cell 1", "# cell 2"]

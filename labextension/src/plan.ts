@@ -26,7 +26,7 @@ export interface IPlan {
  *
  * Empty cells are left out, so that a plan shows what will happen and nothing else.
  */
-export function plan(cells: readonly ICell[], inCell: Pick<IInCell, 'id' | 'running'> | null): IPlan {
+export function plan(cells: readonly ICell[], inCell: IInCell | null): IPlan {
   const code = cells.filter(cell => cell.code && cell.source.trim() !== '');
   const tagged = code.filter(cell => cell.tags.includes(TAG));
   if (tagged.length) {

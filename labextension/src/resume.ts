@@ -6,9 +6,9 @@ import { NotebookActions, NotebookPanel } from '@jupyterlab/notebook';
 import { ITranslator } from '@jupyterlab/translation';
 import { asOpen } from './identity';
 import { ICell, IPlan, plan } from './plan';
-import { IInCell, IRunRow, object } from './run';
+import { IRunRow, object } from './run';
 import * as server from './server';
-import { ISeen, Watch } from './watch';
+import { Watch } from './watch';
 
 /** Milliseconds that a kernel has to come back before we say that it does not. */
 const PATIENCE = 120_000;
@@ -27,10 +27,12 @@ export interface IProgress {
 /**
  * The cells that resuming a run in this notebook will run; `row`: what the server says of the run, as far as it does.
  *
- * Which cell the run was in is said by its record, so that any page knows it; what this page saw later counts more.
+ * Which cell the run was in is said by its record, so that any page knows it; where it is not, by what this page saw.
  */
 export function planOf(watch: Watch, row: Pick<IRunRow, 'path' | 'cell'> | null): IPlan {
-  return plan(watch.panel.content.widgets.map(described), inCell(row, watch.seen));
+  const { seen } = watch;
+  const ours = seen && (!row || !seen.run || seen.run === row.path) ? { id: seen.id, running: true } : null;
+  return plan(watch.panel.content.widgets.map(described), row?.cell ?? ours);
 }
 
 /** As `planOf`, with the server asked now: of the run `chosen`, else of the notebook's own. */
@@ -43,12 +45,6 @@ export async function planNow(watch: Watch, chosen?: string): Promise<IPlan> {
 async function rowOf(watch: Watch, chosen?: string): Promise<IRunRow | null> {
   const path = chosen ?? (await server.belonging(asOpen(watch.panel), '')).fresh?.run?.path;
   return path ? ((await server.run(path, null, '')).fresh?.row ?? null) : null;
-}
-
-function inCell(row: Pick<IRunRow, 'path' | 'cell'> | null, seen: ISeen | null): Pick<IInCell, 'id' | 'running'> | null {
-  const ours = seen && (!row || !seen.run || seen.run === row.path) ? seen : null;
-  const said = row?.cell ?? null;
-  return said && ours && ours.id !== said.id && ours.at > said.at ? ours : (said ?? ours);
 }
 
 function described({ model }: Cell): ICell {

@@ -47,8 +47,6 @@ export interface IFile {
 export interface IInCell {
   id: string;
   running: boolean;
-  /** When that was so, in Unix seconds by the kernel's clock. */
-  at: number;
 }
 
 /** Where a run was begun: a notebook (its path in the file browser, if it lies there) or a program. */
@@ -165,7 +163,7 @@ export function readRow(data: unknown): IRunRow[] {
 
 function readInCell(data: unknown): IInCell | null {
   const from = object(data);
-  return from && typeof from.id === 'string' ? { id: from.id, running: from.running === true, at: number(from.at) } : null;
+  return from && typeof from.id === 'string' ? { id: from.id, running: from.running === true } : null;
 }
 
 export function object(data: unknown): Loose | null {

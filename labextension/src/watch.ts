@@ -5,7 +5,7 @@ import { Kernel, KernelMessage } from '@jupyterlab/services';
 import { IDisposable } from '@lumino/disposable';
 import { ISignal, Signal } from '@lumino/signaling';
 import { memory } from './memory';
-import { IInCell, IRunView, MIME, maybe, object, readView, text } from './run';
+import { IRunView, MIME, object, readView, text } from './run';
 
 /** A kernel that went away with a run in it. */
 export interface IDeath {
@@ -17,8 +17,9 @@ export interface IDeath {
   ready: boolean;
 }
 
-/** What a page saw of the cell that a run is in; `run` and `at` are of the run's last message, if it sent any. */
-export interface ISeen extends IInCell {
+/** The cell in which a page saw a run move; `run` is the path in the run's last message, if it sent any. */
+export interface ISeen {
+  id: string;
   run: string | null;
 }
 
@@ -60,7 +61,7 @@ export class Watch implements IDisposable {
       // not ours
     }
     const from = object(said);
-    return from && text(from.id) ? { id: text(from.id), running: true, at: maybe(from.at) ?? 0, run: text(from.run) || null } : null;
+    return from && text(from.id) ? { id: text(from.id), run: text(from.run) || null } : null;
   }
 
   /** How many cells have ended. */
@@ -149,8 +150,8 @@ export class Watch implements IDisposable {
   /** Which cell runs now. It is kept through a reload of the page: a death may be seen only afterwards. */
   private _remember(): void {
     if (this._queue[0] !== undefined) {
-      const { path: run = null, at = 0 } = this._live ?? {};
-      memory.set(this._key, JSON.stringify({ id: this._queue[0], run, at }));
+      const seen: ISeen = { id: this._queue[0], run: this._live?.path ?? null };
+      memory.set(this._key, JSON.stringify(seen));
     }
   }
 

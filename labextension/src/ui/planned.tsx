@@ -53,8 +53,8 @@ export async function askAndResume(
   trans: TranslationBundle,
   run?: { path: string; name: string }
 ): Promise<void> {
-  const busy = !free(watch.panel);
   const plan = await planNow(watch, run?.path);
+  const busy = !free(watch.panel);
   const possible = !busy && plan.cells.length > 0;
   const no = Dialog.cancelButton({ label: possible ? trans.__('Cancel') : trans.__('Close') });
   const answer = await showDialog({
