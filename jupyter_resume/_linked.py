@@ -74,8 +74,7 @@ class Linked(Described):
     def has_file(self, name: str) -> bool:
         """Whether `restore` would bring this file: saved here, or on the server by another machine.
 
-        The server is asked where that is in doubt; one that does not answer has nothing. So a cell can be run at any
-        time:
+        So that a cell can be run at any time. Raises RemoteError if only the server knows, and does not answer.
 
         >>> import jupyter_resume as wandb
         >>> run = wandb.init(project="docs")
@@ -84,10 +83,15 @@ class Linked(Described):
         >>> run.finish()
         """
         name = safe_name(name)
-        return name in self.files or self.newer_there(name)
+        if name in self.files or self.link is None or not self.resumed:
+            return name in self.files
+        return restoring.newer_there(self.known, self.link.syncing.remote, name) is not None
 
     def newer_there(self, name: str) -> bool:
-        """Whether the server has another content of this file than was saved here, and than waits here to be sent."""
+        """Whether the server has another content of this file than was saved here, and than waits here to be sent.
+
+        False where it does not answer: what is here is gone on with.
+        """
         if self.link is None:
             return False
         try:

@@ -352,7 +352,7 @@ class Session:
             pass
         if self.process.poll() is None:
             self.vanish()
-            pytest.fail(f"{self.process.args!r} did not end in {timeout} s:\n{self.output}")
+            raise TimeoutError(f"{self.process.args!r} did not end in {timeout} s:\n{self.output}")
         return Result(self.process.returncode, self.events, self.output)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -125,8 +126,18 @@ def lab(tmp_path_factory: pytest.TempPathFactory, browser: Any) -> Iterator[Lab]
 
 
 def run_all(page: Any) -> None:
-    page.locator(".lm-MenuBar-item", has_text="Run").click()
-    page.locator(".lm-Menu-item[data-command='runmenu:run-all']").click()
+    """Run All, once more if nothing came of it: JupyterLab forgets what is run while the kernel is still connecting."""
+    for _ in range(5):
+        page.locator(".lm-MenuBar-item", has_text="Run").click()
+        page.locator(".lm-Menu-item[data-command='runmenu:run-all']").click()
+        with contextlib.suppress(sync_api.TimeoutError):
+            page.wait_for_function(
+                "() => /[0-9*]/.test(document.querySelector('.jp-NotebookPanel:not(.lm-mod-hidden) .jp-InputPrompt')"
+                ".innerText)",
+                timeout=10_000,
+            )
+            return
+    raise AssertionError("Run All runs nothing")
 
 
 def step(page: Any) -> int:

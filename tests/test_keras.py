@@ -18,13 +18,13 @@ import pytest
 
 import jupyter_resume as wandb
 from jupyter_resume import Run
-from jupyter_resume.errors import InvalidInput, NoRun, StoreUnwritable
+from jupyter_resume.errors import InvalidInput, NoRun, RemoteUnreachable, StoreUnwritable
 from jupyter_resume.keras import WandbCallback
 from jupyter_resume.store.home import Store
 
 from .machines import On, flush
 from .processes import Counters, at_home, started
-from .remotes import Tracker
+from .remotes import Tracker, unreachable
 
 pytest_plugins = ("tests.machines_fixtures",)
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras's own
@@ -209,7 +209,12 @@ def test_a_run_that_was_killed_before_its_first_model_has_none(tracker: Tracker,
     run.close("interrupted")
     assert not session("must").has_file(BEST)
     on("B")
-    assert not session("must").has_file(BEST)
+    run = session("must")
+    assert not run.has_file(BEST)
+    tracker.down = unreachable()
+    with pytest.raises(RemoteUnreachable):
+        run.has_file(BEST)
+    tracker.down = None
 
 
 def test_a_nan_or_an_infinity_is_never_better() -> None:

@@ -61,7 +61,7 @@ def test_what_is_written_for_an_upload_does_not_grow_with_their_number(folder: P
             file.save_upload(replica, name)
             file.save(replica)  # as after a post of rows
         costs.append(written() - before)
-    assert max(costs) < 1.1 * min(costs)
+    assert min(costs[2:]) < 1.1 * min(costs[:2])  # what else this process writes, a test runner's words, only adds
     assert max(costs) < 250 * 1000
     assert remembered(folder) == replica
 

@@ -100,7 +100,6 @@ def test_a_server_that_stands_still_for_a_while_is_waited_for_and_log_is_not_hel
                 server.process.send_signal(signal.SIGCONT)
                 taken(server, counters)
             end(child, counters)
-        agree(store, server)
         agree_twice(store, server)
 
 
