@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import signal
 import socket
@@ -145,6 +146,20 @@ def test_what_keeps_it_from_serving_is_one_line(
     told = capsys.readouterr().err
     assert said in told
     assert told.count("\n") == 1
+
+
+def test_serving_leaves_the_handlers_of_others_open(home: Path) -> None:
+    closed: list[bool] = []
+
+    class Handler(logging.Handler):
+        def close(self) -> None:
+            closed.append(True)
+            super().close()
+
+    handler = Handler()
+    assert cli.main(["serve", "--port", "0", "--tls-cert", "nowhere.pem"]) == 1
+    assert not closed
+    handler.close()
 
 
 def test_a_server_on_all_addresses_is_named_as_clients_reach_it(tmp_path: Path) -> None:

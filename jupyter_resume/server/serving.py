@@ -57,6 +57,7 @@ def serve(asked: argparse.Namespace) -> int:
         config = uvicorn.Config(
             application(serving),
             log_level="warning",
+            log_config=None,  # uvicorn's own closes the handlers that this process has
             access_log=False,
             server_header=False,
             lifespan="off",
