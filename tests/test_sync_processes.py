@@ -75,6 +75,18 @@ def test_a_forked_child_sends_nothing_and_holds_no_lock(tracker: Tracker) -> Non
     whole(tracker.one(), [0, 1, 2])
 
 
+def test_a_run_is_let_go_though_a_child_forked_just_now_still_has_copies_of_its_locks(tracker: Tracker) -> None:
+    run = running(0)
+    copies = [os.dup(fd) for fd in (run.writer._fd, link_of(run).syncing._file._fd) if fd is not None]
+    assert len(copies) == 2
+    run.finish()
+    assert sync().rows == 0
+    session(1)
+    for copy in copies:
+        os.close(copy)
+    whole(tracker.one(), [0, 1])
+
+
 def take_over(home: Path, end: Any) -> None:
     """In another process: take the run over, log, and leave."""
     at_home(home)

@@ -183,6 +183,8 @@ if sys.platform == "win32":
             os.lseek(fd, at, os.SEEK_SET)
         return True
 
+    let_go = os.close
+
 else:
     import fcntl
 
@@ -195,3 +197,9 @@ else:
         except OSError:  # no locks on this file system
             return None
         return True
+
+    def let_go(fd: int) -> None:
+        """Close a locked file, and unlock it: a child that was forked just now has a copy of it for a moment."""
+        with contextlib.suppress(OSError):
+            fcntl.flock(fd, fcntl.LOCK_UN)
+        os.close(fd)

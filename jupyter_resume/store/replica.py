@@ -180,6 +180,13 @@ class ReplicaFile:
         """Let another process bring it up to date."""
         if self._fd is not None:
             with contextlib.suppress(OSError):
+                lease.let_go(self._fd)
+            self._fd = None
+
+    def _abandon(self) -> None:
+        """In a forked child: its copy of the lock is closed, or it would outlive the parent's."""
+        if self._fd is not None:
+            with contextlib.suppress(OSError):
                 os.close(self._fd)
             self._fd = None
 
@@ -188,9 +195,8 @@ _files: weakref.WeakSet[ReplicaFile] = weakref.WeakSet()
 
 
 def _after_fork() -> None:
-    """A child does not hold its parent's locks: they would outlive it."""
     for file in list(_files):
-        file.unlock()
+        file._abandon()
 
 
 if hasattr(os, "register_at_fork"):

@@ -214,7 +214,7 @@ class Writer:
                     f"{self.record.folder} and are lost with this process; the disk took nothing until the end."
                 )
             if self._fd is not None:
-                os.close(self._fd)
+                lease.let_go(self._fd)
                 self._fd = None
             self.closed = True
 
@@ -222,7 +222,7 @@ class Writer:
         """Let the run go without a word about how it ends; what it said last stays."""
         with self.lock:
             if self._fd is not None:
-                os.close(self._fd)
+                lease.let_go(self._fd)
                 self._fd = None
             self.closed = True
 
