@@ -100,6 +100,7 @@ def test_a_server_that_stands_still_for_a_while_is_waited_for_and_log_is_not_hel
                 server.process.send_signal(signal.SIGCONT)
                 taken(server, counters)
             end(child, counters)
+        assert server.client(project=PATH.project).history(PATH.run_id) == list(store.record(PATH).history())
         agree_twice(store, server)
 
 

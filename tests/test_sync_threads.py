@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from jupyter_resume import Run
 from jupyter_resume.errors import RemoteUnreachable, RunDiverged
 from jupyter_resume.identity import RunPath
 from jupyter_resume.sync import background
+from jupyter_resume.sync.background import Background
 
 from .machines import begin, link_of, log, save, sync, whole
 from .processes import PATIENCE
@@ -67,13 +69,19 @@ def test_log_never_waits_for_the_server(monkeypatch: pytest.MonkeyPatch) -> None
     assert tracker.one().files == {"f.txt": b"1"}
 
 
-def test_finish_does_not_wait_for_a_thread_that_hangs(tracker: Tracker, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(background, "HASTE", 0.01)
+def waiting(tracker: Tracker) -> tuple[Run, Background]:
+    """A run with a row that waits for a server which did not answer last, and what sends it."""
     run = begin()
     link = link_of(run)
     tracker.down = unreachable()
     link._turn()
     log(run, 0)
+    return run, link
+
+
+def test_finish_does_not_wait_for_a_thread_that_hangs(tracker: Tracker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(background, "HASTE", 0.01)
+    run, link = waiting(tracker)
     link._rows_busy.acquire()  # as by a thread whose request hangs
     run.finish()
     link._rows_busy.release()
@@ -86,11 +94,7 @@ def test_a_thread_whose_answer_comes_after_the_end_does_not_hold_the_run_from_th
     tracker: Tracker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(background, "HASTE", 0.01)
-    run = begin()
-    link = link_of(run)
-    tracker.down = unreachable()
-    link._turn()
-    log(run, 0)
+    run, link = waiting(tracker)
     tracker.down = None
     tracker.then("resume_point", run.finish)  # while the thread waits for the answer
     with link._rows_busy:
